@@ -44,7 +44,8 @@ def zarr_of(X, tmp_path, **options):
 
 def assert_reads(rows: Rows, X):
     """Every way of reading gives X."""
-    assert rows.shape == X.shape and len(rows) == len(X)
+    assert rows.shape == X.shape
+    assert len(rows) == len(X)
     ids = np.random.default_rng(1).integers(0, len(X), 50)
     assert np.array_equal(rows.take(ids), X[ids])
     assert rows.take(ids).dtype == rows.dtype
@@ -64,7 +65,8 @@ def assert_reads(rows: Rows, X):
 def test_numpy_is_not_copied(dtype):
     X = make(dtype=dtype)
     rows = as_rows(X)
-    assert np.shares_memory(rows.array, X) and np.shares_memory(rows.block(3, 9), X)
+    assert np.shares_memory(rows.array, X)
+    assert np.shares_memory(rows.block(3, 9), X)
     assert rows.dtype == np.dtype(dtype)
     assert_reads(rows, X)
 
@@ -107,14 +109,16 @@ def test_torch_tensor():
 def test_bool_reads_as_uint8():
     X = make() > 50
     rows = as_rows(X)
-    assert rows.dtype == np.uint8 and np.shares_memory(rows.array, X)
+    assert rows.dtype == np.uint8
+    assert np.shares_memory(rows.array, X)
     assert_reads(rows, X)
 
 
 def test_foreign_byte_order():
     X = make().astype(">f4")
     rows = as_rows(X)
-    assert rows.array is None and rows.dtype.isnative
+    assert rows.array is None
+    assert rows.dtype.isnative
     assert_reads(rows, X)
 
 
@@ -206,6 +210,6 @@ def test_extremes_are_finite():
 def test_nonfinite_in_zarr_and_integers(tmp_path):
     X = make()
     X[50, 2] = np.inf
-    with pytest.raises(DataError, match="1 of 103 rows has .* row 50"):
+    with pytest.raises(DataError, match=r"1 of 103 rows has .* row 50"):
         check_finite(as_rows(zarr_of(X, tmp_path, chunks=(10, 7))))
     check_finite(as_rows(make(dtype="i4")))
