@@ -1,7 +1,7 @@
 """List the packages; everything else is in pyproject.toml.
 
-``kernels/`` is a top-level folder that installs as ``topoact_gpu.kernels``. setuptools has no static
-way to say "this folder and whatever lies in it, under another name", hence these lines.
+``kernels/`` is a top-level folder that installs as ``topoact_gpu.kernels``. setuptools has no
+static way to say "this folder and whatever lies in it, under another name", hence these lines.
 """
 
 from setuptools import find_packages, setup
