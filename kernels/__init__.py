@@ -1,1 +1,1 @@
-"""Kernels: one folder per operation, plain arrays in and out; ``reference.py`` is the naive truth."""
+"""Kernels: plain arrays in, plain arrays out; each beside a naive reference."""

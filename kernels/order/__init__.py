@@ -1,0 +1,1 @@
+"""Order rows so that neighbours in space are neighbours in memory."""

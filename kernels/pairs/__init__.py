@@ -1,0 +1,1 @@
+"""Distance of one pair of rows: the definition, and a fast sum with a proven error bound."""
