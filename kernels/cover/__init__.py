@@ -1,0 +1,1 @@
+"""Cover kernels: which rows lie in which elements of a (product) cover."""
