@@ -153,6 +153,7 @@ class ZarrSource:
         self.array = array
         self.name = name
         self.chunk_rows = int(array.chunks[0])
+        self._file_rows = int((getattr(array, "shards", None) or array.chunks)[0])
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Rows start to stop; a chunk that cannot be decoded is a `StoreError`."""
@@ -162,12 +163,13 @@ class ZarrSource:
             raise StoreError(self._describe(start, stop, error)) from error
 
     def _describe(self, start: int, stop: int, error: Exception) -> str:
-        first, last = start // self.chunk_rows, (stop - 1) // self.chunk_rows
+        first, last = start // self._file_rows, (stop - 1) // self._file_rows
         which = f"chunk {first}" if first == last else f"one of the chunks {first} to {last}"
-        reason = " ".join(str(error).split()) or type(error).__name__
+        # zarr goes on with the bytes of both checksums, which help nobody
+        reason = " ".join(str(error).partition(". Stored:")[0].split()) or type(error).__name__
         return (
             f"{which} of {self.name} (rows {start:,} to {stop - 1:,}) is truncated or damaged: "
-            f"{reason}; write the layer again or restore the file from a copy"
+            f"{reason[:160]}; write it again or restore the file from a copy"
         )
 
 
