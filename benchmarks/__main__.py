@@ -1,0 +1,76 @@
+"""Command line of the benchmarks."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PEER_CASES = "minilm_layer4,lite0_block8,synthetic-20kx512,synthetic-100kx512,synthetic-300kx512"
+PEERS = "topoact,topoact-float32,gudhi,kepler,zen,tda,giotto"
+
+
+def names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def default_cache() -> Path:
+    home = os.environ.get("TOPOACT_BENCH_CACHE")
+    return Path(home) if home else Path.home() / ".cache" / "topoact-gpu" / "benchmarks"
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--cache", type=Path, default=default_cache(), help="data, environments")
+    common.add_argument("--data", type=Path, help="folder with the real sets")
+    common.add_argument("--results", type=Path, default=HERE / "results")
+    common.add_argument("--repeats", type=int, default=3)
+    common.add_argument("--timeout", type=float, default=3600.0, help="seconds for each sample")
+
+    peers = commands.add_parser("peers", parents=[common], help="Mapper libraries side by side")
+    peers.add_argument("--cases", type=names, default=names(PEER_CASES))
+    peers.add_argument("--contestants", type=names, default=names(PEERS))
+    peers.add_argument("--threads", type=int, default=2)
+
+    floor = commands.add_parser("floor", parents=[common], help="time over the sgemm floor")
+    floor.add_argument(
+        "--cases", type=names, default=names("minilm_layer4,lite0_block8,synthetic-100kx512")
+    )
+    floor.add_argument("--filters", type=names, default=["int8", "float32"])
+    floor.add_argument("--threads", type=lambda text: [int(n) for n in names(text)], default=[2])
+
+    scale = commands.add_parser("scale", parents=[common], help="one million rows")
+    scale.add_argument("--case", default="synthetic-1000kx256-float16")
+    scale.add_argument("--threads", type=int, default=2)
+    scale.add_argument("--checked-intervals", type=int, default=8, help="0: all of them")
+
+    nerve = commands.add_parser("nerve", parents=[common], help="memberships to edges")
+    nerve.add_argument("--memberships", type=int, default=10_000_000)
+    nerve.add_argument("--threads", type=int, default=2)
+
+    memory = commands.add_parser("memory", parents=[common], help="memory above the input")
+    memory.add_argument("--rows", type=lambda text: [int(n) for n in names(text)],
+                        default=[50_000, 200_000])  # fmt: skip
+    memory.add_argument("--threads", type=int, default=2)
+
+    table = commands.add_parser("table", help="write the results into the README")
+    table.add_argument("--results", type=Path, default=HERE / "results")
+    table.add_argument("--readme", type=Path, default=HERE.parent / "README.md")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    if "cache" in options:
+        options.cache.mkdir(parents=True, exist_ok=True)
+    module = importlib.import_module(f"benchmarks.{options.command}")
+    return 1 if module.run(options) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
