@@ -16,8 +16,9 @@ _DESCRIPTION = """\
 EfficientNet-Lite0, trained on ImageNet, output of block 10: one row per position of the feature
 map. Inputs: the {n_photos} colour photographs inside the scikit-image and scikit-learn wheels,
 shorter side 480 pixels, (x - 127) / 128. {n_rows:,} positions drawn with seed 0 by
-scripts/make_sample.py ({sources}). The label of a row is the photograph it comes from; it does not
-say what the patch shows. The motorcycle is a stereo pair, so two of the photographs are nearly equal."""
+scripts/make_sample.py ({sources}). The label of a row is the photograph it comes from;
+it does not say what the patch shows. The motorcycle is a stereo pair: two of the photographs are
+nearly equal."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
