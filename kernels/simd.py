@@ -25,6 +25,7 @@ __all__ = [
     "dot_block",
     "half_to_float",
     "survivors",
+    "trailing_zeros",
 ]
 
 LANES = 16
@@ -84,6 +85,16 @@ def compare_and_swap(typingctx, array, index, expected, new):  # type: ignore[no
         return builder.extract_value(result, 1)
 
     return signature, codegen
+
+
+@intrinsic
+def trailing_zeros(typingctx, word):  # type: ignore[no-untyped-def]
+    """Place of the lowest set bit of a non-zero int64."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), codegen
 
 
 @intrinsic

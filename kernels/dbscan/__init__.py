@@ -1,0 +1,1 @@
+"""DBSCAN by one pass over the pairs of rows, in bounded memory."""

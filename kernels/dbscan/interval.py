@@ -1,0 +1,405 @@
+"""DBSCAN of one set of rows: the phases around the scanning kernel.
+
+1. Order rows in space (k-d splits on a few principal components).
+2. Report the pairs inside each block of 192 neighbours: most core rows show up here.
+3. Report all pairs of a few hubs (the blocks' best-connected rows): they join the blocks.
+4. Put the largest component last. Its rows are core and joined: pairs among them are done.
+5. Report what remains: everything else against itself, then against that component.
+
+Only int8 panels of two *superblocks* of rows are in memory at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from topoact_gpu.device import Team
+from topoact_gpu.kernels.dbscan.cpu import (
+    CHUNK_ROWS,
+    COUNTERS,
+    Scan,
+    Scratch,
+    empty_scratch,
+    probe_prefix,
+    scan_positions,
+)
+from topoact_gpu.kernels.dbscan.forest import (
+    Forest,
+    empty_forest,
+    find,
+    found,
+    labels_from_forest,
+    settled,
+)
+from topoact_gpu.kernels.order.cpu import split_order
+from topoact_gpu.kernels.pairs.cpu import Limits, within
+from topoact_gpu.kernels.quantise.cpu import (
+    Frame,
+    Panels,
+    centre_rows,
+    empty_panels,
+    pack_panels,
+)
+from topoact_gpu.kernels.simd import BLOCK_ROWS, PANEL_ROWS
+
+__all__ = ["Clustered", "Problem", "cluster_rows"]
+
+_BLOCK_PANELS = CHUNK_ROWS // PANEL_ROWS
+_TINY = 64
+"""At most this many rows are compared directly."""
+_N_HUBS = CHUNK_ROWS
+_N_PROBES = 128
+_REGROUP_SHARE = 0.1
+_PACK_BYTES = 2**19
+"""float32 rows packed at a time: they stay in the second-level cache."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is the same for all intervals of a run."""
+
+    rows: NDArray[np.generic]
+    norms: NDArray[np.float64]
+    limits: Limits
+    eps: float
+    """As a distance between (normalised) rows."""
+    min_samples: int
+    frame: Frame
+    superblock_bytes: int
+
+    @property
+    def reach(self) -> float:
+        """eps in the frame's unit, rounded up; no two rows are further apart than the cap."""
+        cap = 8.0 * np.sqrt(self.rows.shape[1])
+        return min(self.eps * self.frame.unit * (1 + 2.0**-40), cap)
+
+    @property
+    def superblock_rows(self) -> int:
+        """Rows whose panels fit ``superblock_bytes``; whole blocks."""
+        stages = len(self.frame.quads)
+        per_row = self.rows.shape[1] + 4 * int(self.frame.quads[-1]) + 36 * stages + 40
+        return max(self.superblock_bytes // (per_row * CHUNK_ROWS), 1) * CHUNK_ROWS
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """Labels of one interval and what finding them took."""
+
+    labels: NDArray[np.int64]
+    core: NDArray[np.bool_]
+    n_clusters: int
+    counters: dict[str, int]
+
+
+def cluster_rows(problem: Problem, ids: NDArray[np.int64], team: Team) -> Clustered:
+    """DBSCAN labels of rows ``ids`` (ascending), by all threads of ``team`` together."""
+    forest = empty_forest(len(ids), problem.min_samples)
+    if len(ids) <= _TINY:
+        _all_pairs(problem.rows, problem.norms, problem.limits, forest, ids)
+        n_pairs = len(ids) * (len(ids) - 1) // 2
+        counters = dict.fromkeys(COUNTERS, 0) | {"tested": n_pairs, "undecided": n_pairs}
+    else:
+        run = _Run(problem, ids, forest, team)
+        run.everything()
+        counters = dict(zip(COUNTERS, run.counters.sum(0).tolist(), strict=True))
+    labels, n_clusters = labels_from_forest(forest)
+    return Clustered(labels, forest.degree >= problem.min_samples, n_clusters, counters)
+
+
+@njit(nogil=True, cache=True)
+def _all_pairs(rows, norms, limits, forest, ids):  # type: ignore[no-untyped-def]
+    for i in range(ids.size):
+        for j in range(i + 1, ids.size):
+            if settled(forest, i, j):
+                continue
+            if within(rows, norms, limits, ids[i], ids[j]):
+                found(forest, i, j)
+
+
+@njit(nogil=True, cache=True)
+def _core_roots(forest):  # type: ignore[no-untyped-def]
+    """Root of each core row known so far, -1 for the others."""
+    roots = np.full(forest.degree.size, -1, np.int32)
+    for row in range(roots.size):
+        if forest.degree[row] >= forest.min_samples:
+            roots[row] = find(forest.parent, row)
+    return roots
+
+
+@dataclass
+class _Run:
+    """One interval being worked on."""
+
+    problem: Problem
+    ids: NDArray[np.int64]
+    forest: Forest
+    team: Team
+    counters: NDArray[np.int64] = field(init=False)
+    scratch: list[Scratch] = field(init=False)
+    order: NDArray[np.int32] = field(init=False)
+    block_of: NDArray[np.int32] = field(init=False)
+    sampled: NDArray[np.uint8] = field(init=False)
+    packed: dict[tuple[int, int], Panels] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        threads = range(self.team.n_threads)
+        quads = self.problem.frame.quads
+        self.counters = np.zeros((len(threads), len(COUNTERS)), np.int64)
+        self.scratch = [empty_scratch(self.problem.rows.shape[1], quads) for _ in threads]
+        self.sampled = np.zeros(len(self.ids), np.uint8)
+
+    def everything(self) -> None:
+        """All phases."""
+        self.order = split_order(self._coordinates(), PANEL_ROWS)
+        self.block_of = np.empty(len(self.ids), np.int32)
+        self.block_of[self.order] = np.arange(len(self.ids)) // CHUNK_ROWS
+        spans = self._spans()
+        for span in spans:
+            panels = self._panels(span)
+            self._scan(panels, panels, self._positions(span), block_panels=_BLOCK_PANELS)
+        roots = _core_roots(self.forest)
+        if (roots >= 0).mean() >= _REGROUP_SHARE:
+            self._report_hubs(roots, spans)
+        self._report_rest(self._regroup())
+
+    def _spans(self) -> list[tuple[int, int]]:
+        step = self.problem.superblock_rows
+        n_rows = len(self.order)
+        return [(low, min(low + step, n_rows)) for low in range(0, n_rows, step)]
+
+    def _positions(self, span: tuple[int, int]) -> NDArray[np.int32]:
+        return np.arange(span[1] - span[0], dtype=np.int32)
+
+    def _pieces(self, low: int, high: int) -> list[tuple[int, int]]:
+        """Runs of whole panels small enough to stay in cache as float32."""
+        step = max(_PACK_BYTES // (4 * self.problem.rows.shape[1] * PANEL_ROWS), 1) * PANEL_ROWS
+        return [(at, min(at + step, high)) for at in range(low, high, step)]
+
+    def _centred(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        frame = self.problem.frame
+        out = np.empty((len(ids), len(frame.mean)), np.float32)
+        centre_rows(self.problem.rows, self.problem.norms, ids, frame.mean, frame.unit, out)
+        return out
+
+    def _coordinates(self) -> NDArray[np.float32]:
+        """Leading principal components of all rows, for ordering them."""
+        basis = np.ascontiguousarray(self.problem.frame.basis[:, :8])
+        out = np.empty((len(self.ids), basis.shape[1]), np.float32)
+
+        def work(piece: tuple[int, int]) -> None:
+            low, high = piece
+            np.matmul(self._centred(self.ids[low:high]), basis, out=out[low:high])
+
+        self.team.map(work, self._pieces(0, len(self.ids)))
+        return out
+
+    def _panels(self, span: tuple[int, int]) -> Panels:
+        """Packed rows order[span]; the last two superblocks are kept."""
+        if span not in self.packed:
+            while len(self.packed) > 1:
+                del self.packed[next(iter(self.packed))]
+            self.packed[span] = self._pack(self.order[span[0] : span[1]])
+        return self.packed[span]
+
+    def _pack(self, local: NDArray[np.int32]) -> Panels:
+        frame, reach = self.problem.frame, self.problem.reach
+        panels = empty_panels(len(local), self.problem.rows.shape[1], frame.quads)
+        panels.local[:] = local
+        panels.rows[:] = self.ids[local]
+        panels.block[:] = self.block_of[local]
+
+        def work(piece: tuple[int, int]) -> None:
+            low, high = piece
+            centred = self._centred(panels.rows[low:high])
+            components = centred @ frame.basis if len(frame.quads) > 1 else centred[:, :0]
+            error = frame.basis_error
+            pack_panels(panels, low, centred, components, frame.quads, error, reach)
+
+        self.team.map(work, self._pieces(0, len(local)))
+        return panels
+
+    def _scan(
+        self,
+        left: Panels,
+        right: Panels,
+        positions: NDArray[np.int32],
+        *,
+        panel_range: tuple[int, int] | None = None,
+        block_panels: int = 0,
+        plan: _Plan | None = None,
+        upper: bool = True,
+        skip_block: bool = False,
+        sampling: bool = False,
+    ) -> None:
+        """Run the scanning kernel on all threads."""
+        problem = self.problem
+        plan = plan or _Plan(0, np.zeros(len(problem.frame.quads), np.bool_), 0)
+        reach_low = problem.eps * problem.frame.unit * (1 - 2.0**-40)
+        scan = Scan(
+            problem.frame.quads, plan.n_segments, plan.checks, plan.few, reach_low,
+            upper, skip_block, self.sampled, sampling,
+        )
+        if panel_range is None:
+            panel_range = (0, -(-len(right.rows) // PANEL_ROWS))
+        next_chunk = np.zeros(1, np.int64)
+
+        def work(thread: int) -> None:
+            scan_positions(
+                problem.rows, problem.norms, problem.limits, self.forest, scan, left, right,
+                positions, panel_range, block_panels, next_chunk, self.scratch[thread],
+                self.counters[thread], self.team.stop,
+            )
+
+        self.team.each(work)
+
+    def _report_hubs(self, roots: NDArray[np.int32], spans: list[tuple[int, int]]) -> None:
+        """All pairs of the best-connected rows, spread over the blocks."""
+        n_blocks = int(self.block_of.max()) + 1
+        per_block = max(_N_HUBS // n_blocks, 1)
+        ranked = self.order[np.lexsort((-self.forest.degree[self.order], self.block_of[self.order]))]
+        starts = np.searchsorted(self.block_of[ranked], np.arange(n_blocks))
+        if n_blocks > _N_HUBS:
+            starts = starts[np.linspace(0, n_blocks - 1, _N_HUBS).astype(np.int64)]
+        hubs = np.unique((starts[:, None] + np.arange(per_block)).ravel())
+        hubs = np.sort(ranked[hubs[hubs < len(ranked)]])
+        hubs = hubs[roots[hubs] >= 0]
+        self.sampled[hubs] = 1
+        left = self._pack(hubs)
+        positions = np.arange(len(hubs), dtype=np.int32)
+        for span in reversed(spans):
+            right = self._panels(span)
+            self._scan(left, right, positions, upper=False, skip_block=True, sampling=True)
+
+    def _regroup(self) -> int:
+        """Put the largest component last when that pays; the number of rows before it."""
+        n_rows = len(self.ids)
+        roots = _core_roots(self.forest)
+        known = roots[roots >= 0]
+        if not len(known):
+            return n_rows
+        sizes = np.bincount(known, minlength=1)
+        giant = int(sizes.argmax())
+        if sizes[giant] < _REGROUP_SHARE * n_rows:
+            return n_rows
+        kept = self.order[self.sampled[self.order] == 0]
+        inside = roots[kept] == giant
+        self.order = np.concatenate([kept[~inside], kept[inside]])
+        self.packed.clear()
+        return int((~inside).sum())
+
+    def _report_rest(self, n_open: int) -> None:
+        """Rows order[:n_open] against themselves, then against all that follow."""
+        n_panels = -(-n_open // PANEL_ROWS)
+        spans = self._spans()
+        for beyond in (False, True):
+            for at, span in enumerate(spans):
+                for other in spans[at:]:
+                    first = min(max(n_panels - other[0] // PANEL_ROWS, 0), 2**31)
+                    last = -(-(other[1] - other[0]) // PANEL_ROWS)
+                    panel_range = (first, last) if beyond else (0, min(first, last))
+                    positions = self._open_positions(span, n_open, beyond)
+                    if len(positions) and panel_range[0] < panel_range[1]:
+                        self._report_open(span, other, positions, panel_range)
+
+    def _open_positions(
+        self, span: tuple[int, int], n_open: int, beyond: bool
+    ) -> NDArray[np.int32]:
+        """Positions in a superblock of rows whose pairs are still to be reported.
+
+        Against the largest component (``beyond``) rows that joined it meanwhile drop out.
+        """
+        local = self.order[span[0] : min(span[1], n_open)]
+        wanted = self.sampled[local] == 0
+        if beyond and len(local):
+            roots = _core_roots(self.forest)
+            wanted &= roots[local] != roots[self.order[-1]]
+        return np.flatnonzero(wanted).astype(np.int32)
+
+    def _report_open(
+        self,
+        span: tuple[int, int],
+        other: tuple[int, int],
+        positions: NDArray[np.int32],
+        panel_range: tuple[int, int],
+    ) -> None:
+        left, right = self._panels(span), self._panels(other)
+        self._scan(
+            left, right, positions, panel_range=panel_range, upper=span == other,
+            skip_block=True, plan=self._plan(left, right, positions, panel_range),
+        )
+
+    def _plan(
+        self,
+        left: Panels,
+        right: Panels,
+        positions: NDArray[np.int32],
+        panel_range: tuple[int, int],
+    ) -> _Plan | None:
+        """How to use the prefix, from sample tiles; None where it does not pay."""
+        quads = self.problem.frame.quads
+        if len(quads) == 1 or len(positions) < BLOCK_ROWS:
+            return None
+        generator = np.random.default_rng(0)
+        n_blocks = len(positions) // BLOCK_ROWS
+        places = np.stack(
+            [
+                generator.integers(0, n_blocks, _N_PROBES) * BLOCK_ROWS,
+                generator.integers(*panel_range, _N_PROBES),
+            ],
+            axis=1,
+        )
+        n_segments = len(quads) - 1
+        scan = Scan(
+            quads, n_segments, np.zeros(len(quads), np.bool_), 0, 0.0,
+            False, False, self.sampled, False,
+        )
+        alive = probe_prefix(self.forest, scan, left, right, positions, places, self.scratch[0])
+        return _best_plan(alive, quads, self.problem.rows.shape[1])
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Segments of the prefix to use, those that end with a test, and when to go pair by pair."""
+
+    n_segments: int
+    checks: NDArray[np.bool_]
+    few: int
+
+
+_QUAD_NS, _TEST_NS, _PAIR_NS, _COLUMN_NS = 6.5, 20.0, 40.0, 0.13
+"""Rough costs: 8 x 48 products of 4 columns; a test of a tile; one pair; one of its columns."""
+
+
+def _best_plan(alive: NDArray[np.int64], quads: NDArray[np.int64], n_cols: int) -> _Plan | None:
+    """The cheapest set of tests for the sample tiles.
+
+    Notes
+    -----
+    A wrong choice costs time only. The costs need not be exact: what matters is the ratio of
+    a tile's product to a single pair's distance.
+    """
+    full = -(-n_cols // 4) * _QUAD_NS + _TEST_NS
+    pair = _PAIR_NS + _COLUMN_NS * n_cols
+    few = int(full / pair)
+    best, plan = len(alive) * full, None
+    n_segments = len(quads) - 1
+    for n_used in range(1, n_segments + 1):
+        for earlier in (c for k in range(n_used) for c in combinations(range(n_used - 1), k)):
+            checks = np.zeros(len(quads), np.bool_)
+            checks[[*earlier, n_used - 1]] = True
+            cost, going = 0.0, np.ones(len(alive), np.bool_)
+            for stage in range(n_used):
+                cost += going.sum() * (quads[stage + 1] - quads[stage]) * _QUAD_NS
+                if checks[stage]:
+                    cost += going.sum() * _TEST_NS
+                    going = going & (alive[:, stage] > 0)
+            left = alive[going, n_used - 1]
+            cost += np.where(left <= few, left * pair, full).sum()
+            if cost < best:
+                best, plan = cost, _Plan(n_used, checks, few)
+    return plan

@@ -1,0 +1,161 @@
+"""Threads and memory of this machine."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+
+from topoact_gpu.errors import ParameterError
+
+__all__ = ["Team", "available_threads", "resolve_budget", "resolve_threads", "single_threaded_blas"]
+
+T = TypeVar("T")
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_UNITS.update({f"{unit}i": 1024**power for power, unit in enumerate("kmgt", 1)})
+
+
+def available_threads() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def resolve_threads(n_threads: int | None) -> int:
+    """Number of threads to use; None means all processors of this process."""
+    if n_threads is None:
+        return available_threads()
+    if isinstance(n_threads, bool) or n_threads != int(n_threads) or n_threads < 1:
+        raise ParameterError(
+            f"n_threads must be a whole number of at least 1 or None, got {n_threads!r}; "
+            "leave it out to use every processor"
+        )
+    return int(n_threads)
+
+
+def resolve_budget(memory_budget: int | float | str | None) -> int:
+    """Bytes that may be used; None means 60% of what is free now.
+
+    Examples
+    --------
+    >>> resolve_budget("4GB")
+    4000000000
+    """
+    if memory_budget is None:
+        return int(0.6 * _free_bytes())
+    budget = _parse_bytes(memory_budget)
+    if budget < 2**24:
+        raise ParameterError(
+            f"memory_budget must be at least 16 MiB, got {memory_budget!r}; "
+            'give bytes or a size such as "4GB"'
+        )
+    return budget
+
+
+def _parse_bytes(size: int | float | str) -> int:
+    text = str(size).strip().lower().removesuffix("b")
+    number = text.rstrip("kmgti ")
+    try:
+        return int(float(number) * _UNITS[text[len(number) :].strip()])
+    except (ValueError, KeyError, OverflowError):
+        raise ParameterError(
+            f'memory_budget must be bytes or a size such as "4GB" or "512MiB", got {size!r}'
+        ) from None
+
+
+def _free_bytes() -> int:
+    """Memory that can be had without swapping."""
+    try:
+        with open("/proc/meminfo") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return 2**32
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """One BLAS thread for the calls within: our own threads do the parallel work."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+class Team:
+    """A fixed number of threads that run compiled code, and a flag that stops them.
+
+    The calling thread only waits, in short steps, so that Ctrl-C is noticed at once: the
+    flag is raised, the threads leave their loops, and the interruption goes on upwards.
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+        self.stop = np.zeros(1, np.int64)
+        self._pool: ThreadPoolExecutor | None = None
+        self._local = threading.local()
+
+    def __enter__(self) -> Team:
+        self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="topoact")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.stop[0] = 1
+        assert self._pool is not None
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool = None
+
+    def solo(self) -> Team:
+        """A team of one that runs in the calling thread and shares the stop flag."""
+        alone = Team(1)
+        alone.stop = self.stop
+        return alone
+
+    def each(self, work: Callable[[int], Any]) -> None:
+        """Run ``work(thread)`` once on every thread; wait for all."""
+        self.map(work, range(self.n_threads))
+
+    def map(
+        self,
+        work: Callable[[Any], T],
+        items: Iterable[Any],
+        done: Callable[[int], None] | None = None,
+    ) -> list[T]:
+        """Results of ``work`` on each item, in the items' order; begun in that order."""
+        if self._pool is None:
+            results = []
+            for count, item in enumerate(items, 1):
+                results.append(work(item))
+                if done is not None:
+                    done(count)
+            return results
+        futures = [self._pool.submit(work, item) for item in items]
+        try:
+            self._watch(futures, done)
+        except BaseException:
+            self.stop[0] = 1
+            for future in futures:
+                future.cancel()
+            wait(futures)
+            raise
+        return [future.result() for future in futures]
+
+    def _watch(self, futures: list[Future[T]], done: Callable[[int], None] | None) -> None:
+        pending = set(futures)
+        while pending:
+            finished, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+            if finished and done is not None:
+                done(len(futures) - len(pending))
