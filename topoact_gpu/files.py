@@ -14,7 +14,16 @@ from typing import Any
 
 from .errors import StoreError
 
-__all__ = ["os_errors", "read_format", "replaced_directory", "replaced_file"]
+__all__ = [
+    "check_absent",
+    "move_into_place",
+    "os_errors",
+    "read_format",
+    "replaced_directory",
+    "replaced_file",
+    "temporary_sibling",
+    "to_jsonable",
+]
 
 
 @contextmanager
@@ -62,14 +71,20 @@ def replaced_directory(path: Path, *, overwrite: bool) -> Iterator[Path]:
         ``path`` exists, or the disk refuses; nothing is left behind then.
     """
     check_absent(path, overwrite=overwrite)
+    with os_errors(f"writing {path}"), temporary_sibling(path) as temporary:
+        yield temporary
+        move_into_place(temporary, path)
+
+
+@contextmanager
+def temporary_sibling(path: Path) -> Iterator[Path]:
+    """Give a new directory beside ``path``, on the same disk; it is gone after the block."""
     temporary = _sibling(path)
-    with os_errors(f"writing {path}"):
-        try:
-            temporary.mkdir(parents=True)
-            yield temporary
-            move_into_place(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

@@ -1,0 +1,405 @@
+"""The command line: results on stdout, one clear line for bad input, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from topoact_gpu.cli import app
+from topoact_gpu.store import create_store, open_store
+
+RNG = np.random.default_rng(0)
+
+
+def topoact(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], prog_name="topoact")
+
+
+def succeed(*arguments):
+    result = topoact(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def fail(*arguments, match, tmp_path=None):
+    """Exit code 2, one line on stderr, nothing on stdout, and no new or changed file."""
+    before = tree(tmp_path)
+    result = topoact(*arguments)
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("topoact: ")
+    assert match in lines[0]
+    assert result.stdout == ""
+    assert tree(tmp_path) == before
+    return lines[0]
+
+
+def tree(path):
+    if path is None:
+        return None
+    return {p: p.stat().st_mtime_ns for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+def make(n_rows=60, n_cols=6, dtype="f4"):
+    return RNG.standard_normal((n_rows, n_cols)).astype(dtype)
+
+
+def saved(path, X, **arrays):
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        np.save(path, X)
+    return path
+
+
+@pytest.fixture
+def acts(tmp_path):
+    return tmp_path / "acts.zarr"
+
+
+# --- import ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i2", "u1", ">f4", "?"])
+def test_import_npy(tmp_path, acts, dtype):
+    X = (100 * make()).astype(dtype)
+    result = succeed("import", saved(tmp_path / "x.npy", X), "--out", acts, "--layer", "b1")
+    assert "60 rows × 6 columns" in result.stdout
+    layer = open_store(acts)["b1"]
+    assert layer.dtype == (np.uint8 if dtype == "?" else X.dtype.newbyteorder("="))
+    assert np.array_equal(layer[:], X)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["acts.zarr", "x.npy"]
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_import_npz(tmp_path, acts, save, order):
+    X = np.asarray(make(), order=order)
+    pos = RNG.integers(0, 3, 60).astype(np.int8)
+    names = np.array(["noun", "verb", "rest"])
+    save(tmp_path / "x.npz", a=X, pos=pos, pos_names=names, grid=np.ones((3, 3), int), y=X[:, 0])
+    result = succeed(
+        "import", tmp_path / "x.npz", "--out", acts, "--layer", "b1", "--json", "--quiet"
+    )
+    assert json.loads(result.stdout)["row_columns"] == ["pos", "y"]
+    layer = open_store(acts)["b1"]
+    assert np.array_equal(layer[:], X)
+    assert np.array_equal(layer.column("pos"), pos)
+    assert layer.names == {"pos": ["noun", "verb", "rest"]}
+
+
+def test_import_npz_in_blocks(tmp_path, acts, monkeypatch):
+    from topoact_gpu.cli import sources
+
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 200)
+    X = make()
+    np.savez(tmp_path / "x.npz", a=X, b=X + 1)
+    succeed("import", tmp_path / "x.npz", "--out", acts, "--layer", "b1", "--key", "b")
+    assert np.array_equal(open_store(acts)["b1"][:], X + 1)
+
+
+def test_import_zarr(tmp_path, acts):
+    import zarr
+
+    X = make()
+    array = zarr.create_array(tmp_path / "x.zarr", shape=X.shape, dtype=X.dtype, chunks=(7, 6))
+    array[:] = X
+    succeed("import", tmp_path / "x.zarr", "--out", acts, "--layer", "one")
+    group = zarr.create_group(tmp_path / "g.zarr")
+    for name, values in {"deep/a": X, "deep/y": X[:, 0], "deep/other": X[:3].astype(int)}.items():
+        group.create_array(name, data=values)
+    succeed("import", tmp_path / "g.zarr", "--out", acts, "--layer", "two")
+    store = open_store(acts)
+    assert np.array_equal(store["one"][:], X)
+    assert np.array_equal(store["two"][:], X)
+    assert np.array_equal(store["two"].column("y"), X[:, 0])
+
+
+def test_import_parquet(tmp_path, acts):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    X = make()
+    label = np.array(["cat", "dog"])[np.arange(60) % 2]
+    wide = {f"c{i}": X[:, i] for i in range(6)}
+    pq.write_table(pa.table({**wide, "label": label, "n": np.arange(60)}), tmp_path / "w.parquet")
+    flat = pa.FixedSizeListArray.from_arrays(X.ravel(), 6)
+    pq.write_table(pa.table({"emb": flat, "score": X[:, 0]}), tmp_path / "l.parquet")
+    succeed("import", tmp_path / "w.parquet", "--out", acts, "--layer", "wide")
+    succeed("import", tmp_path / "l.parquet", "--out", acts, "--layer", "list")
+    store = open_store(acts)
+    assert np.array_equal(store["wide"][:], X)
+    assert np.array_equal(
+        np.array(store["wide"].names["label"])[store["wide"].column("label")], label
+    )
+    assert np.array_equal(store["wide"].column("n"), np.arange(60))
+    assert np.array_equal(store["list"][:], X)
+    assert np.array_equal(store["list"].column("score"), X[:, 0])
+    ragged = pa.table({"emb": [[1.0, 2.0], [3.0]]})
+    pq.write_table(ragged, tmp_path / "r.parquet")
+    fail(
+        "import",
+        tmp_path / "r.parquet",
+        "--out",
+        acts,
+        "--layer",
+        "r",
+        match="same length",
+        tmp_path=tmp_path,
+    )
+
+
+LABELS = {
+    "npy": lambda path: np.save(path, np.arange(60)),
+    "npz": lambda path: np.savez(path, label=np.arange(60), short=np.arange(3)),
+    "txt": lambda path: path.write_text("\n".join(map(str, range(60)))),
+    "csv": lambda path: path.write_text("label,name\n" + "".join(f"{i},n{i}\n" for i in range(60))),
+}
+
+
+@pytest.mark.parametrize("suffix", LABELS)
+def test_labels(tmp_path, acts, suffix):
+    X = make()
+    X[5, 1] = np.inf
+    labels = tmp_path / f"labels.{suffix}"
+    LABELS[suffix](labels)
+    x = saved(tmp_path / "x.npy", X)
+    succeed("import", x, "--out", acts, "--layer", "b1", "--labels", labels, "--drop-nonfinite")
+    layer = open_store(acts)["b1"]
+    assert np.array_equal(layer.column("label"), np.delete(np.arange(60), 5))
+    if suffix == "csv":
+        assert layer.names["name"][layer.column("name")[5]] == "n6"
+
+
+def test_labels_that_do_not_fit(tmp_path, acts):
+    x = saved(tmp_path / "x.npy", make())
+    np.save(tmp_path / "l.npy", np.arange(59))
+    (tmp_path / "l.csv").write_text("a,b\n1,2\n3\n")
+    (tmp_path / "l.md").write_text("a")
+    options = ("--out", acts, "--layer", "b1", "--labels")
+    fail("import", x, *options, tmp_path / "l.npy", match="60 rows", tmp_path=tmp_path)
+    fail("import", x, *options, tmp_path / "l.csv", match="line 3", tmp_path=tmp_path)
+    fail("import", x, *options, tmp_path / "l.md", match="labels must be", tmp_path=tmp_path)
+    fail("import", x, *options, tmp_path / "none.npy", match="no file", tmp_path=tmp_path)
+
+
+def test_nonfinite_rows(tmp_path, acts):
+    X = make()
+    X[[7, 30], [0, 5]] = np.nan, -np.inf
+    x = saved(tmp_path / "x.npy", X)
+    line = fail("import", x, "--out", acts, "--layer", "b1", match="2 of 60", tmp_path=tmp_path)
+    assert "first is row 7" in line
+    assert "--drop-nonfinite" in line
+    options = ("--out", acts, "--layer", "b1", "--drop-nonfinite")
+    result = succeed("import", x, *options)
+    assert "dropped 2 of 60 rows" in result.stderr
+    assert "first is row 7" in result.stderr
+    assert np.array_equal(open_store(acts)["b1"][:], np.delete(X, [7, 30], axis=0))
+    succeed("import", x, *options, "--overwrite", "--json")
+    np.save(x, np.full((5, 2), np.nan))
+    fail(
+        "import",
+        x,
+        "--out",
+        acts,
+        "--layer",
+        "b2",
+        "--drop-nonfinite",
+        match="5 of 5 rows",
+        tmp_path=tmp_path,
+    )
+
+
+BAD_ARRAYS = {
+    "no rows": (np.zeros((0, 3)), "at least 2 rows, but has 0 rows"),
+    "one row": (np.zeros((1, 3)), "at least 2 rows, but has 1 row"),
+    "no columns": (np.zeros((3, 0)), "at least one column"),
+    "one dimension": (np.zeros(5), "Expected 2D array"),
+    "complex": (np.zeros((3, 3), complex), "Complex data not supported"),
+    "text": (np.full((3, 3), "a"), "float16, float32, float64 or integers"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARRAYS)
+def test_bad_arrays(tmp_path, acts, name):
+    array, message = BAD_ARRAYS[name]
+    x = saved(tmp_path / "x.npy", array)
+    fail("import", x, "--out", acts, "--layer", "b1", match=message, tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "parquet", "txt", "zarr"])
+@pytest.mark.parametrize("content", [None, b"", b"garbage that is no array of any kind"])
+def test_bad_files(tmp_path, acts, suffix, content):
+    file = tmp_path / f"x.{suffix}"
+    if content is not None:
+        file.write_bytes(content)
+    expected = {None: "no file", b"": "empty"}.get(content, str(file))
+    fail("import", file, "--out", acts, "--layer", "b1", match=expected, tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_truncated_files(tmp_path, acts, suffix):
+    file = tmp_path / f"x.{suffix}"
+    saved(file, make(), a=make())
+    file.write_bytes(file.read_bytes()[:900])
+    fail("import", file, "--out", acts, "--layer", "b1", match="cannot be read", tmp_path=tmp_path)
+
+
+def test_pickles_are_not_loaded(tmp_path, acts):
+    np.save(tmp_path / "x.npy", np.array([[{}]], object), allow_pickle=True)
+    fail(
+        "import",
+        tmp_path / "x.npy",
+        "--out",
+        acts,
+        "--layer",
+        "b1",
+        match="x.npy",
+        tmp_path=tmp_path,
+    )
+
+
+def test_npz_without_a_clear_choice(tmp_path, acts):
+    X = make()
+    np.savez(tmp_path / "x.npz", first=X, second=X, flat=X[0])
+    options = ("import", tmp_path / "x.npz", "--out", acts, "--layer", "b1")
+    fail(*options, match="--key", tmp_path=tmp_path)
+    fail(*options, "--key", "secnd", match="did you mean 'second'?", tmp_path=tmp_path)
+    fail(*options, "--key", "flat", match="two-dimensional", tmp_path=tmp_path)
+
+
+def test_truncated_zarr_chunk(tmp_path, acts):
+    import zarr
+
+    X = make()
+    array = zarr.create_array(tmp_path / "x.zarr", shape=X.shape, dtype=X.dtype, chunks=(20, 6))
+    array[:] = X
+    chunk = tmp_path / "x.zarr/c/1/0"
+    chunk.write_bytes(chunk.read_bytes()[:10])
+    fail(
+        "import",
+        tmp_path / "x.zarr",
+        "--out",
+        acts,
+        "--layer",
+        "b1",
+        match="chunk",
+        tmp_path=tmp_path,
+    )
+
+
+def test_existing_layer_and_output(tmp_path, acts):
+    x = saved(tmp_path / "x.npy", make())
+    succeed("import", x, "--out", acts, "--layer", "b1")
+    fail("import", x, "--out", acts, "--layer", "b1", match="--overwrite", tmp_path=tmp_path)
+    np.save(x, make(30))
+    succeed("import", x, "--out", acts, "--layer", "b1", "--overwrite")
+    succeed("import", x, "--out", acts, "--layer", "b2")
+    assert open_store(acts)["b1"].n_rows == 30
+    assert open_store(acts).layers == ("b1", "b2")
+    fail("import", x, "--out", x, "--layer", "b1", match="store is required", tmp_path=tmp_path)
+    fail(
+        "import",
+        acts,
+        "--out",
+        tmp_path / "o",
+        "--layer",
+        "b",
+        match="store already",
+        tmp_path=tmp_path,
+    )
+    fail("import", x, "--out", acts, "--layer", "a/b", match="layer name", tmp_path=tmp_path)
+
+
+def test_full_disk(tmp_path, acts, monkeypatch):
+    import errno
+
+    from zarr.storage import _local
+
+    def full(path, value, **options):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    x = saved(tmp_path / "x.npy", make())
+    succeed("import", x, "--out", acts, "--layer", "b1")
+    monkeypatch.setattr(_local, "_put", full)
+    fail("import", x, "--out", acts, "--layer", "b2", match="disk is full", tmp_path=tmp_path)
+    fail("import", x, "--out", tmp_path / "new", "--layer", "b", match="full", tmp_path=tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["acts.zarr", "x.npy"]
+    assert sorted(p.name for p in (acts / "layers").iterdir()) == ["b1", "zarr.json"]
+
+
+# --- info --------------------------------------------------------------------------------------
+
+
+def test_info_of_a_store(tmp_path, acts):
+    with create_store(acts, model="tiny") as store:
+        store.create_layer("b1", 4).append(np.ones((5, 4), np.float16), y=np.arange(5))
+    assert "5 rows × 4 columns, float16; row columns: y" in succeed("info", acts).stdout
+    found = json.loads(succeed("info", acts, "--json").stdout)
+    assert found["attributes"]["model"] == "tiny"
+    assert found["layers"]["b1"]["n_rows"] == 5
+    assert succeed("info", acts, "--quiet").stdout == ""
+
+
+def test_info_of_nothing(tmp_path):
+    fail("info", tmp_path / "none", match="nothing at")
+    fail("info", tmp_path, match="no store, run or graph")
+
+
+# --- the command itself ------------------------------------------------------------------------
+
+
+def run(*arguments, **options):
+    code = "from topoact_gpu.cli import app; app(prog_name='topoact')"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("command", ["import", "info", "mapper", "export", "demo"])
+def test_help_has_examples(command):
+    assert f"topoact {command}" in succeed(command, "--help").stdout
+
+
+def test_help_is_quick_and_light():
+    code = (
+        "import sys; from topoact_gpu.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'numpy', 'zarr', 'numba', 'sklearn', 'torch'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_usage_errors_are_one_line():
+    fail("mapper", match="Missing argument")
+    fail("impot", match="Did you mean 'import'")
+    fail("info", "x", "--nonsense", match="No such option")
+    fail("mapper", "x", "--min-samples", "many", match="valid integer")
+
+
+def test_version():
+    from topoact_gpu import __version__
+
+    assert succeed("--version").stdout == f"topoact-gpu {__version__}\n"
+
+
+def test_errors_in_a_real_process(tmp_path):
+    result = run("import", tmp_path / "none.npy", "--out", tmp_path / "o.zarr", "--layer", "b")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == f"topoact: there is no file {tmp_path / 'none.npy'}; check the path\n"
+    assert list(tmp_path.iterdir()) == []

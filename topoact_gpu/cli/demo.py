@@ -1,0 +1,133 @@
+"""``topoact demo``: the main job on the bundled activations, from store to picture."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .console import JsonOption, Printer, ProgressBars, QuietOption, graph_rows, graph_summary
+from .mapper import eps_text, eps_used, save
+
+if TYPE_CHECKING:
+    from ..mapper import Mapper
+
+__all__ = ["demo"]
+
+LAYER = "block10"
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Directory for the store, the run and the picture.")
+    ] = Path("topoact-demo"),
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Do not open the picture.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run the whole pipeline on the activations that come with the package.
+
+    They are 10,000 rows of an ImageNet-trained EfficientNet-Lite0, one for each patch of a few
+    photographs. What an earlier demo left in the same directory is replaced.
+
+    Examples:
+
+      topoact demo
+
+      topoact demo --out /tmp/try --no-browser --json
+    """
+    printer = Printer(as_json=as_json, quiet=quiet)
+    stages: dict[str, float] = {}
+    store_path, run_path, picture = out / "acts.zarr", out / "run.zarr", out / "mapper.png"
+    _timed(stages, "import", _write_store, store_path)
+    estimator, kept = _fit(store_path, quiet)
+    stages.update({k: v["seconds"] for k, v in estimator.report_["stages"].items()})
+    _timed(stages, "save", save, estimator, run_path, kept, overwrite=True)
+    drawn = _timed(stages, "draw", _draw, estimator, picture, printer)
+    summary = graph_summary(estimator.graph_)
+    summary = {"rows": summary.pop("rows"), "columns": estimator.report_["n_cols"], **summary}
+    saved = {"store": store_path, "run": run_path, **({"picture": picture} if drawn else {})}
+    printer.result(
+        {
+            **summary,
+            "eps": eps_used(estimator.report_),
+            "seconds": stages,
+            "saved": {name: str(path) for name, path in saved.items()},
+            "report": estimator.report_,
+        }
+    )
+    rows = [*graph_rows(summary), ("eps", eps_text(estimator.report_))]
+    rows += [(f"time: {name}", f"{seconds:.3f} s") for name, seconds in stages.items()]
+    rows += [(f"saved: {name}", str(path)) for name, path in saved.items()]
+    printer.table("Mapper graph of the bundled activations", rows)
+    printer.table("What next", _next_steps(store_path, run_path))
+    if drawn and not (no_browser or quiet or as_json) and sys.stdout.isatty():
+        typer.launch(str(picture))
+
+
+def _timed(stages: dict[str, float], name: str, function: Any, *args: Any, **options: Any) -> Any:
+    start = time.perf_counter()
+    result = function(*args, **options)
+    stages[name] = time.perf_counter() - start
+    return result
+
+
+def _write_store(path: Path) -> None:
+    from ..files import check_absent, move_into_place, os_errors, temporary_sibling
+    from ..sample import load_sample
+    from ..store import create_store
+
+    sample = load_sample()
+    check_absent(path, overwrite=True)
+    with os_errors(f"writing {path}"), temporary_sibling(path) as temporary:
+        with create_store(temporary / "acts.zarr", description=sample.description) as store:
+            layer = store.create_layer(
+                LAYER,
+                sample.activations.shape[1],
+                sample.activations.dtype,
+                names={"photo": sample.photo_names},
+            )
+            layer.append(sample.activations, photo=sample.photo, y=sample.y, x=sample.x)
+        move_into_place(store.path, path)
+
+
+def _fit(store_path: Path, quiet: bool) -> tuple[Mapper, dict[str, Any]]:
+    from ..mapper import Mapper
+    from ..store import open_store
+
+    layer = open_store(store_path).layer(LAYER)
+    source = {"path": str(store_path.resolve()), "layer": LAYER}
+    with ProgressBars(quiet=quiet) as progress:
+        estimator = Mapper(progress=progress).fit(layer)
+    return estimator, {"columns": layer.columns(), "names": layer.names, "source": source}
+
+
+def _draw(estimator: Mapper, picture: Path, printer: Printer) -> bool:
+    """Draw the graph; say so where matplotlib is not installed."""
+    from importlib.util import find_spec
+
+    from .export import draw
+
+    if find_spec("matplotlib") is None:
+        printer.note("no picture: matplotlib is missing; pip install 'topoact-gpu[plot]'")
+        return False
+    draw(estimator.graph_, picture, overwrite=True)
+    return True
+
+
+def _next_steps(store: Path, run: Path) -> list[tuple[str, str]]:
+    return [
+        ("look again", f"topoact info {run}"),
+        ("another lens", f"topoact mapper {store} --lens pca:1 --out {run.with_name('pca.zarr')}"),
+        (
+            "other programs",
+            f"topoact export {run} --format graphml --out {run.with_name('graph.graphml')}",
+        ),
+        ("your own data", "topoact import X.npy --out acts.zarr --layer NAME"),
+        ("from Python", f"topoact_gpu.MapperGraph.load({str(run)!r})"),
+    ]

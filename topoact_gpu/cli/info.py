@@ -1,0 +1,103 @@
+"""``topoact info``: what is in a store, a run or a graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .console import JsonOption, Printer, QuietOption, graph_rows, graph_summary, stage_rows
+
+__all__ = ["info"]
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="A store, a run or a graph.")],
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show what is in a store, a run or a graph.
+
+    Examples:
+
+      topoact info acts.zarr
+
+      topoact info run.zarr --json
+    """
+    from ..errors import StoreError
+    from ..files import read_format
+
+    if not path.exists():
+        raise StoreError(f"there is nothing at {path}; check the path")
+    printer = Printer(as_json=as_json, quiet=quiet)
+    found = read_format(path)
+    if found == "topoact-gpu/activations":
+        _show_store(path, printer)
+    elif found == "topoact-gpu/run":
+        _show_run(path, printer)
+    elif found == "topoact-gpu/graph":
+        _show_graph(path, printer)
+    else:
+        raise StoreError(f"{path} is no store, run or graph of topoact-gpu; check the path")
+
+
+def _show_store(path: Path, printer: Printer) -> None:
+    from ..store import Layer, open_store
+
+    store = open_store(path)
+
+    def describe(layer: Layer) -> dict[str, Any]:
+        return {
+            "n_rows": layer.n_rows,
+            "n_cols": layer.n_cols,
+            "dtype": str(layer.dtype),
+            "row_columns": list(layer.row_columns),
+            "names": layer.names,
+            "attributes": layer.attributes,
+        }
+
+    layers = {name: describe(store.layer(name)) for name in store.layers}
+    kind = "topoact-gpu/activations"
+    printer.result({"format": kind, "attributes": store.attributes, "layers": layers})
+    rows = [
+        (
+            name,
+            f"{found['n_rows']:,} rows × {found['n_cols']:,} columns, {found['dtype']}"
+            + (f"; row columns: {', '.join(found['row_columns'])}" if found["row_columns"] else ""),
+        )
+        for name, found in layers.items()
+    ]
+    printer.table(f"activation store {path}", rows or [("layers", "none yet")])
+
+
+def _show_run(path: Path, printer: Printer) -> None:
+    from ..runs import load_run
+
+    run = load_run(path)
+    summary = graph_summary(run.graph)
+    printer.result(
+        {
+            "format": "topoact-gpu/run",
+            **summary,
+            "row_columns": list(run.columns),
+            "source": run.source,
+            "report": run.report,
+        }
+    )
+    rows = graph_rows(summary)
+    eps = run.report.get("clustering", {}).get("eps")
+    if eps is not None:
+        rows.append(("eps", str(eps) if not isinstance(eps, float) else f"{eps:.6g}"))
+    rows += [(name, str(value)) for name, value in run.source.items()]
+    if run.columns:
+        rows.append(("row columns", ", ".join(run.columns)))
+    printer.table(f"run {path}", rows + stage_rows(run.report))
+
+
+def _show_graph(path: Path, printer: Printer) -> None:
+    from ..graph import MapperGraph
+
+    summary = graph_summary(MapperGraph.load(path))
+    printer.result({"format": "topoact-gpu/graph", **summary})
+    printer.table(f"graph {path}", graph_rows(summary))
