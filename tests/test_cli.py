@@ -219,7 +219,7 @@ def test_nonfinite_rows(tmp_path, acts):
 BAD_ARRAYS = {
     "no rows": (np.zeros((0, 3)), "at least 2 rows, but has 0 rows"),
     "one row": (np.zeros((1, 3)), "at least 2 rows, but has 1 row"),
-    "no columns": (np.zeros((3, 0)), "at least one column"),
+    "no columns": (np.zeros((3, 0)), "0 feature(s)"),
     "one dimension": (np.zeros(5), "Expected 2D array"),
     "complex": (np.zeros((3, 3), complex), "Complex data not supported"),
     "text": (np.full((3, 3), "a"), "float16, float32, float64 or integers"),

@@ -109,8 +109,6 @@ def _check_there(path: Path) -> None:
 
 
 def _check_shape(path: Path, table: Table) -> None:
-    if table.n_cols < 1:
-        raise DataError(f"{path} must have at least one column, but has 0")
     if table.n_rows < 2:
         rows = "row" if table.n_rows == 1 else "rows"
         raise DataError(f"{path} must have at least 2 rows, but has {table.n_rows} {rows}")
@@ -254,9 +252,8 @@ def _open_zarr(path: Path, key: str | None) -> Table:
         raise _unreadable(path, "a Zarr array or group", error) from error
     if not isinstance(node, zarr.Group):
         return _table(as_rows(node, min_rows=0))
-    arrays = {
-        name: array for name, array in node.members(max_depth=None) if hasattr(array, "chunks")
-    }
+    members: Any = node.members(max_depth=None)
+    arrays = {name: array for name, array in members if hasattr(array, "chunks")}
     shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
     chosen = _pick_array(path, shapes, key)
     rows = as_rows(arrays[chosen], min_rows=0)
