@@ -179,7 +179,6 @@ class Store:
                     f"{self.path} has no layer {name!r}{nearest_name(name, self.layers)}"
                 )
             group = self._group[f"layers/{name}"]
-            assert isinstance(group, zarr.Group)
             self._open_layers[name] = Layer(self.path, name, group, writable=self._writable)
         return self._open_layers[name]
 
@@ -269,16 +268,16 @@ class Layer:
     attributes : dict
     """
 
-    def __init__(self, path: Path, name: str, group: zarr.Group, *, writable: bool) -> None:
+    def __init__(self, path: Path, name: str, group: Any, *, writable: bool) -> None:
         self.name = name
         self._path = path
         self._group = group
         self._writable = writable
-        found = group.attrs.asdict()
+        found: dict[str, Any] = group.attrs.asdict()
         try:
-            self.n_rows = int(found["n_rows"])  # type: ignore[arg-type]
-            self.names: dict[str, list[str]] = dict(found["names"])  # type: ignore[arg-type]
-            self.activations: Any = group["activations"].with_config(_CONFIG)  # type: ignore[union-attr]
+            self.n_rows = int(found["n_rows"])
+            self.names: dict[str, list[str]] = dict(found["names"])
+            self.activations: Any = group["activations"].with_config(_CONFIG)
         except KeyError as error:
             raise StoreError(
                 f"layer {name!r} of {path} is incomplete: {error} is missing; write it again"
@@ -307,10 +306,8 @@ class Layer:
         return tuple(sorted(self._rows_group.array_keys()))
 
     @property
-    def _rows_group(self) -> zarr.Group:
-        group = self._group["rows"]
-        assert isinstance(group, zarr.Group)
-        return group
+    def _rows_group(self) -> Any:
+        return self._group["rows"]
 
     def __topoact_rows__(self) -> Rows:
         """What `as_rows` reads the layer through."""
@@ -435,7 +432,7 @@ class Layer:
 
     def _column_array(self, name: str, dtype: np.dtype[Any]) -> Any:
         if name in self._rows_group:
-            return self._rows_group[name].with_config(_CONFIG)  # type: ignore[union-attr]
+            return self._rows_group[name].with_config(_CONFIG)
         return self._rows_group.create_array(
             name,
             shape=(0,),
