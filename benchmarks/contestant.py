@@ -40,7 +40,7 @@ def main() -> None:
     channel.send({"wall_s": time.perf_counter() - start, "high_water_reset": reset})
     sys.stdin.readline()
     answer, said = result()
-    if spec.get("out"):
+    if spec.get("out") and answer is not None:
         answer.save(Path(spec["out"]))
     channel.send(said)
 

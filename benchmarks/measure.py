@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,6 +118,11 @@ def run_contestant(
         clock.cancel()
         _kill_group(child.pid)
         child.wait()
+        drain.join(2)
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            # A word that a dead contestant never read is still in the buffer.
+            with suppress(BrokenPipeError):
+                pipe.close()
 
 
 class _Silence(Exception):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ import numpy as np
 
 from benchmarks import cases, environments, gate, measure
 
-Result = Callable[[], tuple[gate.Answer, dict]]
+Result = Callable[[], tuple[gate.Answer | None, dict]]
 
 MIN_SAMPLES = 5
 N_INTERVALS = 70
@@ -162,6 +164,20 @@ def tda_mapper(rows: np.ndarray, lens: np.ndarray, spec: dict) -> Result:
     return result
 
 
+def sgemm(rows: np.ndarray, lens: np.ndarray, spec: dict) -> Result:
+    """The rate of a general float32 product, of two different matrices; the best of seven."""
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((2, 4096, rows.shape[1]), dtype=np.float32)
+    out = np.empty((4096, 4096), np.float32)
+    seconds = []
+    for _ in range(8):
+        start = time.perf_counter()
+        np.matmul(left, right.T, out=out)
+        seconds.append(time.perf_counter() - start)
+    flops = 2 * 4096 * 4096 * rows.shape[1]
+    return lambda: (None, {"flops_per_second": flops / min(seconds[1:])})
+
+
 CONTESTANTS: dict[str, Callable[[np.ndarray, np.ndarray, dict], Result]] = {
     "topoact": topoact,
     "kepler": kepler,
@@ -169,6 +185,7 @@ CONTESTANTS: dict[str, Callable[[np.ndarray, np.ndarray, dict], Result]] = {
     "zen": zen,
     "giotto": giotto,
     "tda": tda_mapper,
+    "sgemm": sgemm,
 }
 PACKAGES = {
     "topoact": ("topoact-gpu", "numba", "torch"),
@@ -268,7 +285,7 @@ def _run_case(case: cases.Case, pythons: dict, run_name: str, options) -> int:
             if key in out or not _installed(key, python, repeat):
                 continue
             try:
-                record = _one_sample(case, entry, python.path, options)
+                record = one_sample(case, entry, python.path, options)
             except measure.ContestantError as error:
                 out.add(key)
                 print(f"  {key:20} FAILED {error}")
@@ -317,10 +334,12 @@ def spec_of(case: cases.Case, entry: Entry, threads: int, out: Path | None) -> d
     }
 
 
-def _one_sample(case: cases.Case, entry: Entry, python: str, options) -> dict:
+def one_sample(
+    case: cases.Case, entry: Entry, python: str, options, threads: int | None = None
+) -> dict:
     """Run once, check, and give the record; ``problems`` is empty when the answer is right."""
     out = Path(options.cache) / f"answer-{measure.run_name()}.npz"
-    spec = spec_of(case, entry, options.threads, out)
+    spec = spec_of(case, entry, threads or options.threads, out)
     try:
         sample = measure.run_contestant(
             spec, python=python, env=dict(entry.env), timeout=options.timeout
@@ -328,10 +347,8 @@ def _one_sample(case: cases.Case, entry: Entry, python: str, options) -> dict:
         answer = gate.Answer.load(out)
     finally:
         out.unlink(missing_ok=True)
-    return {
-        **describe(sample, answer, case, spec),
-        "problems": check(case, entry, answer, sample, options),
-    }
+    problems = check(case, entry, answer, sample, options.cache)
+    return {**describe(sample, answer, case, spec), "problems": problems}
 
 
 def describe(sample: measure.Sample, answer: gate.Answer, case: cases.Case, spec: dict) -> dict:
@@ -367,9 +384,9 @@ def filter_used(report: dict) -> str:
     return str(implementation) if implementation else ""
 
 
-def check(case: cases.Case, entry: Entry, answer: gate.Answer, sample, options) -> list[str]:
+def check(case: cases.Case, entry: Entry, answer: gate.Answer, sample, cache: Path) -> list[str]:
     """Compare an answer with the naive graph of its own kind of cover."""
-    ref = reference_of(case, entry.rules.family, options)
+    ref = reference_of(case, entry.rules.family, cache)
     lens = case.lens_values()
     if entry.function != "topoact":
         return gate.compare(answer, ref, entry.rules, lens)
@@ -377,11 +394,11 @@ def check(case: cases.Case, entry: Entry, answer: gate.Answer, sample, options) 
     return problems + gate.compare_exactly(answer, ref, lens)
 
 
-def reference_of(case: cases.Case, family: str, options) -> gate.Reference:
+def reference_of(case: cases.Case, family: str, cache: Path) -> gate.Reference:
     """The naive labels of a case, computed once and kept in the cache."""
     import sklearn
 
-    folder = Path(options.cache) / "references"
+    folder = Path(cache) / "references"
     folder.mkdir(parents=True, exist_ok=True)
     key = f"{case.name}-{family}-{N_INTERVALS}-{OVERLAP}-{case.eps}-sklearn{sklearn.__version__}"
     path = folder / f"{key}.npz"
@@ -395,7 +412,7 @@ def reference_of(case: cases.Case, family: str, options) -> gate.Reference:
             ends,
             eps=case.eps,
             min_samples=MIN_SAMPLES,
-            n_jobs=options.threads,
+            n_jobs=os.cpu_count() or 1,
         )
         part = path.with_suffix(".part.npz")
         ref.save(part)

@@ -1,0 +1,223 @@
+"""Results as Markdown, between two markers of the README.
+
+Ratios are quoted only within one run: for each case the newest run that has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks import measure
+
+START = "<!-- benchmarks:start -->"
+END = "<!-- benchmarks:end -->"
+NOT_MEASURED = (
+    "Not measured yet: run `python -m benchmarks peers`, then `python -m benchmarks table`."
+)
+HOW_TO_READ = (
+    "All peers cluster with scikit-learn's DBSCAN (`min_samples=5`), 70 intervals, 30% overlap, "
+    "and are handed the L2 norms and float32 rows; ours computes the norms and takes the rows as "
+    "stored. Every graph was compared with a naive one of its own kind of cover before its time "
+    "was taken down. Node counts differ by definition: KeplerMapper, GUDHI and tda-mapper let the "
+    "outermost intervals stick out of the range; giotto-tda makes a node of each interval's "
+    "noise; GUDHI and zen-mapper make nodes of one-row intervals. Memory is the highest resident "
+    "size of the process tree less that of the warmed-up process holding the rows."
+)
+
+
+def run(options) -> int:
+    """``python -m benchmarks table``: rewrite the README's tables from the results."""
+    text = options.readme.read_text() if options.readme.exists() else ""
+    options.readme.write_text(replace_between(text, render(options.results)))
+    print(f"tables written between the markers of {options.readme.name}")
+    return 0
+
+
+def replace_between(text: str, body: str) -> str:
+    """Put ``body`` between the markers; at the end of the text where there are none."""
+    block = f"{START}\n{body.strip()}\n{END}"
+    if START not in text and END not in text:
+        return f"{text.rstrip()}\n\n{block}\n" if text.strip() else f"{block}\n"
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ValueError(f"the README must hold {START} and then {END}; one is missing or astray")
+    return before + block + after
+
+
+def render(results: Path) -> str:
+    """All tables that the results allow, one after the other."""
+    parts = [
+        part
+        for name, write in SECTIONS.items()
+        if (part := write(newest_runs(read(results / f"{name}.jsonl"))))
+    ]
+    return "\n\n".join(parts) or NOT_MEASURED
+
+
+def read(path: Path) -> list[dict]:
+    """JSON lines of a file; none when there is no file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def newest_runs(records: list[dict]) -> list[dict]:
+    """For each case the samples of the newest run that has it."""
+    newest: dict[str, str] = {}
+    for record in records:
+        case = _case(record)
+        newest[case] = max(newest.get(case, ""), record["run"])
+    return [record for record in records if record["run"] == newest[_case(record)]]
+
+
+def _case(record: dict) -> str:
+    return str(record.get("case", record.get("nodes", "")))
+
+
+def _grouped(records: Iterable[dict], *keys: str) -> dict[tuple, list[dict]]:
+    groups: dict[tuple, list[dict]] = {}
+    for record in records:
+        groups.setdefault(tuple(record.get(key) for key in keys), []).append(record)
+    return groups
+
+
+def _median(records: list[dict], key: str) -> float:
+    return measure.spread([record[key] for record in records])[0]
+
+
+def _seconds(records: list[dict]) -> str:
+    middle, low, high = measure.spread([record["wall_s"] for record in records])
+    return f"{middle:.2f}" if len(records) == 1 else f"{middle:.2f} ({low:.2f}–{high:.2f})"
+
+
+def _markdown(title: str, head: list[str], rows: list[list[str]], notes: list[str]) -> str:
+    lines = [f"**{title}**", "", "| " + " | ".join(head) + " |"]
+    lines.append("| " + " | ".join("---" if i == 0 else "---:" for i in range(len(head))) + " |")
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, "", *notes])
+
+
+def _where(records: list[dict]) -> str:
+    """The machine, the commits and the versions of a group of samples."""
+    last = records[-1]
+    place = last["machine"]
+    commits = sorted(
+        {
+            record["machine"]["commit"] + (" with changes" if record["machine"]["modified"] else "")
+            for record in records
+        }
+    )
+    samples = max(record.get("repeat", 0) for record in records) + 1
+    libraries: dict[str, set[str]] = {}
+    for record in records:
+        for name, version in record.get("versions", {}).items():
+            libraries.setdefault(name, set()).add(version)
+    versions = ", ".join(
+        f"{name} {'/'.join(sorted(libraries[name]))}" for name in sorted(libraries)
+    )
+    memory = place["memory_bytes"] / 1e9
+    text = (
+        f"{place['cpu']}, {last['threads']} threads, {memory:.0f} GB, commit "
+        f"{', '.join(commits)}; median of {samples}"
+    )
+    return f"{text}. {versions}." if versions else f"{text}."
+
+
+def _peers(records: list[dict]) -> str:
+    parts = []
+    for (case,), samples in _grouped(records, "case").items():
+        parts.append(_peers_case(case, samples))
+    return "\n\n".join([*parts, HOW_TO_READ]) if parts else ""
+
+
+def _peers_case(case: str, samples: list[dict]) -> str:
+    groups = _grouped(samples, "contestant")
+    walls = {key[0]: _median(group, "wall_s") for key, group in groups.items()}
+    memory = {key[0]: _median(group, "beyond_input_bytes") for key, group in groups.items()}
+    rivals = [key for key in walls if not key.startswith("topoact")]
+    ours = walls.get("topoact")
+    rows = []
+    for (key,), group in sorted(groups.items(), key=lambda item: walls[item[0][0]]):
+        title = group[0]["title"] + (f" ({group[0]['filter']})" if group[0]["filter"] else "")
+        rows.append([
+            title,
+            _seconds(group),
+            f"{_median(group, 'cpu_s'):.2f}",
+            f"{memory[key] / 1e6:,.0f}",
+            f"{group[0]['nodes']:,}",
+            f"{group[0]['edges']:,}",
+            f"{walls[key] / ours:.1f}" if ours else "",
+        ])  # fmt: skip
+    shape = samples[0]["shape"]
+    title = f"{case}: {shape[0]:,} × {shape[1]}, eps {samples[0]['eps']:g}"
+    head = ["library", "wall, s", "CPU, s", "memory beyond the input, MB", "nodes", "edges",
+            "× ours"]  # fmt: skip
+    notes = [_where(samples)]
+    if ours and rivals:
+        fastest = min(rivals, key=walls.__getitem__)
+        leanest = min(rivals, key=memory.__getitem__)
+        notes.insert(
+            0,
+            f"Fastest peer over ours: {walls[fastest] / ours:.1f} times the time; leanest peer "
+            f"over ours: {memory[leanest] / max(memory['topoact'], 1):.1f} times the memory.",
+        )
+    return _markdown(title, head, rows, notes)
+
+
+def _floor(records: list[dict]) -> str:
+    if not records:
+        return ""
+    rows = []
+    for (case, asked, threads), group in _grouped(
+        records, "case", "asked_filter", "threads"
+    ).items():
+        rows.append([
+            f"{case}", f"{asked} ({group[0]['filter']})", str(threads), _seconds(group),
+            f"{_median(group, 'floor_s'):.2f}", f"{_median(group, 'sgemm_gflops'):.0f}",
+            f"{_median(group, 'over_floor'):.2f}",
+        ])  # fmt: skip
+    head = ["case", "filter", "threads", "Mapper.fit, s", "floor, s", "sgemm, GFLOP/s",
+            "time over floor"]  # fmt: skip
+    return _markdown("Time over the sgemm floor", head, rows, [_where(records)])
+
+
+def _scale(records: list[dict]) -> str:
+    rows = []
+    for (case,), group in _grouped(records, "case").items():
+        shape = group[0]["shape"]
+        rows.append([
+            f"{case}: {shape[0]:,} × {shape[1]} {group[0]['dtype']}", _seconds(group),
+            f"{_median(group, 'floor_s'):.1f}",
+            f"{_median(group, 'beyond_input_bytes') / 1e6:,.0f}",
+            f"{group[0]['nodes']:,}", f"{group[0]['edges']:,}", group[0]["filter"],
+        ])  # fmt: skip
+    head = ["case", "wall, s", "floor, s", "memory beyond the input, MB", "nodes", "edges",
+            "filter"]  # fmt: skip
+    return _markdown("One million rows", head, rows, [_where(records)]) if rows else ""
+
+
+def _nerve(records: list[dict]) -> str:
+    rows = [
+        [f"{group[0]['memberships']:,}", f"{nodes:,}", f"{group[0]['edges']:,}", _seconds(group)]
+        for (nodes,), group in _grouped(records, "nodes").items()
+    ]
+    head = ["memberships", "nodes", "edges", "wall, s"]
+    return _markdown("Nerve", head, rows, [_where(records)]) if rows else ""
+
+
+def _memory(records: list[dict]) -> str:
+    rows = [
+        [f"{shape[0]:,} × {shape[1]}, {kind} within eps",
+         f"{max(r['beyond_input_bytes'] for r in group) / 1e6:,.0f}",
+         f"{group[0]['limit_bytes'] / 1e6:,.0f}"]
+        for (_, kind), group in _grouped(records, "case", "kind").items()
+        for shape in [group[0]["shape"]]
+    ]  # fmt: skip
+    head = ["one interval of everything", "memory beyond the input, MB", "promised at most, MB"]
+    return _markdown("Memory", head, rows, [_where(records)]) if rows else ""
+
+
+SECTIONS = {"peers": _peers, "floor": _floor, "scale": _scale, "nerve": _nerve, "memory": _memory}

@@ -1,0 +1,382 @@
+"""The benchmarks' own parts: data, the correctness gate, the measuring, the tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks import cases, environments, floor, gate, measure, memory, nerve, peers, table  # noqa: E402
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+NEEDS = {
+    "kepler": "kmapper",
+    "gudhi": "gudhi",
+    "zen": "zen_mapper",
+    "giotto": "gtda",
+    "tda": "tdamapper",
+}
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory) -> cases.Case:
+    return cases.open_case("synthetic-1500x16", tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module", params=["inside", "centred"])
+def solved(request, case):
+    """(lens, rules, reference, right answer) of one family of covers."""
+    lens = case.lens_values()
+    rules = gate.Rules(request.param)
+    ends = gate.naive_cover(lens, request.param, 10, 0.3)
+    ref = gate.reference(case.rows(), lens, ends, eps=case.eps, min_samples=5)
+    return lens, rules, ref, answer_of(gate.expected_nodes(ref, rules, lens))
+
+
+def answer_of(nodes: list) -> gate.Answer:
+    answer = gate.Answer.of([rows for _, rows in nodes], [], [i for i, _ in nodes])
+    return dataclasses.replace(answer, edges=gate.naive_nerve(answer.indptr, answer.rows))
+
+
+class TestCases:
+    def test_synthetic_rows_are_as_defined(self, case):
+        rows = case.rows()
+        assert rows.shape == (1500, 16)
+        assert rows.dtype == np.float32
+        assert rows.min() == 0
+        rng = np.random.default_rng(0)
+        scale = rng.lognormal(0.0, 0.35, 1000)
+        centres = np.maximum(rng.standard_normal((1000, 16)), 0) * scale[:, None]
+        label = rng.integers(0, 1000, 1500)
+        noise = 0.25 * scale[label, None] * rng.standard_normal((1500, 16))
+        np.testing.assert_array_equal(
+            rows, np.maximum(centres[label] + noise, 0).astype(np.float32)
+        )
+
+    def test_eps_is_that_of_naive_distances(self, case):
+        points = np.asarray(case.rows(), np.float64)
+        distances = np.sqrt(((points[:, None] - points) ** 2).sum(2))
+        fifth = np.sort(distances, axis=1)[:, 5]
+        assert case.eps == pytest.approx(1.1 * np.median(fifth), abs=1e-6)
+
+    def test_float16_rows_and_thousands_in_names(self, tmp_path):
+        case = cases.open_case("synthetic-1kx4-float16", tmp_path)
+        assert (case.shape, case.dtype) == ((1000, 4), "float16")
+
+    def test_made_once(self, case):
+        before = case.path.stat().st_mtime_ns
+        again = cases.open_case(case.name, case.path.parent.parent)
+        assert again == case
+        assert again.path.stat().st_mtime_ns == before
+
+    def test_norms_are_summed_in_column_order(self, case):
+        for row, norm in zip(case.rows()[:20], case.lens_values()[:20], strict=True):
+            total = np.float64(0)
+            for value in row:
+                total += np.float64(value) * np.float64(value)
+            assert norm == np.sqrt(total)
+
+    def test_real_sets_come_from_a_folder(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("TOPOACT_BENCH_DATA", raising=False)
+        with pytest.raises(cases.MissingDataError, match="--data DIR"):
+            cases.open_case("lite0_block8", tmp_path)
+        with pytest.raises(cases.MissingDataError, match=r"no lite0_block8\.npz"):
+            cases.open_case("lite0_block8", tmp_path, tmp_path)
+        rows = np.random.default_rng(0).random((30, 4)).astype(np.float16)
+        np.savez(tmp_path / "lite0_block8.npz", activations=rows, y=np.zeros(30))
+        monkeypatch.setenv("TOPOACT_BENCH_DATA", str(tmp_path))
+        case = cases.open_case("lite0_block8", tmp_path)
+        np.testing.assert_array_equal(case.rows(), rows)
+        assert case.eps == 17.0
+
+    def test_unknown_case(self, tmp_path):
+        with pytest.raises(ValueError, match="known: minilm_layer4"):
+            cases.open_case("mnist", tmp_path)
+
+
+class TestGate:
+    def test_covers_share_the_overlap(self):
+        lens = np.linspace(2.0, 9.0, 50)
+        for family in ("inside", "centred"):
+            lower, upper = gate.naive_cover(lens, family, 7, 0.3)
+            length = upper - lower
+            np.testing.assert_allclose(length, length[0])
+            np.testing.assert_allclose(upper[:-1] - lower[1:], 0.3 * length[0])
+        assert gate.naive_cover(lens, "inside", 7, 0.3)[1][-1] == 9.0
+
+    def test_passes_the_right_answer(self, solved):
+        lens, rules, ref, right = solved
+        assert right.n_nodes > 10
+        assert len(right.edges) > 3
+        assert gate.compare(right, ref, rules, lens) == []
+        if rules.family == "inside":
+            assert gate.compare_exactly(right, ref, lens) == []
+
+    def test_order_of_nodes_matters_only_bit_for_bit(self, solved):
+        lens, rules, ref, _ = solved
+        shuffled = answer_of(gate.expected_nodes(ref, rules, lens)[::-1])
+        assert gate.compare(shuffled, ref, rules, lens) == []
+        assert gate.compare_exactly(shuffled, ref, lens)
+
+    @pytest.mark.parametrize("fault", ["lost node", "lost row", "moved row", "doubled", "edge"])
+    def test_fails_on_a_wrong_answer(self, solved, fault):
+        lens, rules, ref, right = solved
+        nodes = gate.expected_nodes(ref, rules, lens)
+        big = max(range(len(nodes)), key=lambda i: len(nodes[i][1]))
+        if fault == "lost node":
+            nodes.pop(big)
+        elif fault == "lost row":
+            nodes[big] = (nodes[big][0], nodes[big][1][1:])
+        elif fault == "moved row":
+            other = (big + 1) % len(nodes)
+            nodes[other] = (nodes[other][0], np.append(nodes[other][1], nodes[big][1][0]))
+        elif fault == "doubled":
+            nodes.insert(big, nodes[big])
+        wrong = answer_of(nodes)
+        if fault == "edge":
+            wrong = dataclasses.replace(right, edges=right.edges[1:])
+        assert gate.compare(wrong, ref, rules, lens)
+        assert gate.compare_exactly(wrong, ref, lens)
+
+    def test_wrong_counts_and_intervals_fail_bit_for_bit(self, solved):
+        lens, rules, ref, right = solved
+        if rules.family != "inside":
+            pytest.skip("intervals of ours lie inside the range")
+        edges = right.edges.copy()
+        edges[0, 2] += 1
+        assert gate.compare_exactly(dataclasses.replace(right, edges=edges), ref, lens)
+        moved = right.node_interval + 1
+        assert gate.compare_exactly(dataclasses.replace(right, node_interval=moved), ref, lens)
+
+    def test_noise_nodes_lone_rows_and_empty_cells(self):
+        lens = np.array([0.0, 0.1, 0.2, 5.0, 9.9, 10.0])
+        rows = lens[:, None]
+        ends = gate.naive_cover(lens, "inside", 5, 0.2)
+        ref = gate.reference(rows, lens, ends, eps=0.15, min_samples=2)
+
+        def count(**rules) -> int:
+            return len(gate.expected_nodes(ref, gate.Rules(**rules), lens))
+
+        assert count() == 2
+        assert count(lone_rows=True) == 3
+        assert count(noise_nodes=True) == 3
+        assert count(core_cells_only=True) == 2
+
+    def test_a_row_on_an_inner_end_excuses_only_its_intervals(self, case):
+        lens = case.lens_values().copy()
+        lower, _ = gate.naive_cover(lens, "inside", 10, 0.3)
+        assert not gate.touched_intervals(
+            gate.reference(case.rows(), lens, (lower, lower + 1e-3), eps=1, min_samples=5), lens
+        )[4]
+        lens[7] = lower[4]
+        ends = gate.naive_cover(lens, "inside", 10, 0.3)
+        ref = gate.reference(case.rows(), lens, ends, eps=case.eps, min_samples=5)
+        assert np.flatnonzero(gate.touched_intervals(ref, lens)).tolist() == [4]
+        nodes = gate.expected_nodes(ref, gate.Rules(), lens)
+        at = [k for k, (i, _) in enumerate(nodes) if i == 4]
+        far = [k for k, (i, _) in enumerate(nodes) if i < 3]
+        excused = answer_of([n for k, n in enumerate(nodes) if k != at[0]])
+        assert gate.compare(excused, ref, gate.Rules(), lens) == []
+        wrong = answer_of([n for k, n in enumerate(nodes) if k != far[0]])
+        assert gate.compare(wrong, ref, gate.Rules(), lens)
+
+    def test_sampled_intervals(self, solved):
+        lens, rules, ref, right = solved
+        if rules.family != "inside":
+            pytest.skip("used for ours only")
+        busy = [int(i) for i in np.unique(right.node_interval)[:2]]
+        assert gate.compare_intervals(right, ref, busy, lens) == []
+        for wrong in (
+            dataclasses.replace(right, edges=right.edges[:-1]),
+            dataclasses.replace(right, node_interval=right.node_interval[::-1].copy()),
+            answer_of(gate.expected_nodes(ref, rules, lens)[1:]),
+            answer_of(gate.expected_nodes(ref, rules, lens)[:1] * 2),
+        ):
+            assert gate.compare_intervals(wrong, ref, busy, lens)
+
+    def test_empty_nodes_are_dropped_and_edges_renumbered(self):
+        answer = gate.Answer.of([[], [3, 1], [], [1]], [(3, 1)])
+        assert answer.indptr.tolist() == [0, 2, 3]
+        assert answer.rows.tolist() == [1, 3, 1]
+        assert answer.edges.tolist() == [[0, 1]]
+
+    def test_files_keep_everything(self, solved, tmp_path):
+        _, _, ref, right = solved
+        for value in (ref, right):
+            value.save(tmp_path / "kept.npz")
+            again = type(value).load(tmp_path / "kept.npz")
+            assert all(map(np.array_equal, vars(again).values(), vars(value).values()))
+
+
+@linux_only
+class TestMeasure:
+    def test_peak_of_a_known_allocation(self, case, tmp_path):
+        spec = peers.spec_of(case, peers.Entry("sgemm", "sgemm", gate.Rules()), 1, None)
+        sample = measure.run_contestant(spec, timeout=60)
+        held = 4096 * 4096 * 4
+        assert sample.said["flops_per_second"] > 1e7
+        assert held <= sample.beyond_input_bytes < 3 * held
+        assert 0 < sample.cpu_s < 5 * sample.wall_s + 1
+
+    def test_a_contestant_that_dies_says_why(self, case):
+        spec = peers.spec_of(case, peers.Entry("nobody", "nobody", gate.Rules()), 1, None)
+        with pytest.raises(measure.ContestantError, match="KeyError: 'nobody'"):
+            measure.run_contestant(spec, timeout=60)
+
+    def test_one_thread_count_for_every_library(self):
+        env = measure.thread_environment(2, {"TOPOACT_FILTER": "float32"})
+        assert {env[name] for name in measure.THREAD_VARIABLES} == {"2"}
+        assert env["TOPOACT_FILTER"] == "float32"
+
+    def test_machine_and_results(self, tmp_path):
+        place = measure.machine()
+        assert place["cpus"] >= 1
+        assert place["memory_bytes"] > 1e8
+        measure.append_result(tmp_path / "new", "peers", {"wall_s": 1.0})
+        measure.append_result(tmp_path / "new", "peers", {"wall_s": 2.0})
+        lines = (tmp_path / "new" / "peers.jsonl").read_text().splitlines()
+        assert [json.loads(line)["wall_s"] for line in lines] == [1.0, 2.0]
+
+    def test_spread(self):
+        assert measure.spread([3.0, 1.0, 2.0]) == (2.0, 1.0, 3.0)
+
+
+class TestPeers:
+    @pytest.mark.parametrize("key", ["gudhi", "kepler", "zen", "tda", "giotto"])
+    def test_passes_its_gate(self, key, case):
+        """Here only for peers that this environment has; the run makes their own."""
+        pytest.importorskip(NEEDS[key], reason=f"{NEEDS[key]} is not installed here")
+        entry = peers.ENTRIES[key]
+        lens = case.lens_values()
+        spec = peers.spec_of(case, entry, 1, None)
+        answer, _ = peers.CONTESTANTS[entry.function](np.array(case.rows()), lens, spec)()
+        ends = gate.naive_cover(lens, entry.rules.family, peers.N_INTERVALS, peers.OVERLAP)
+        ref = gate.reference(case.rows(), lens, ends, eps=case.eps, min_samples=peers.MIN_SAMPLES)
+        assert gate.compare(answer, ref, entry.rules, lens) == []
+
+    @linux_only
+    def test_no_time_for_a_wrong_answer(self, case, tmp_path, monkeypatch, capsys):
+        def wrong(*_args, **_kwargs):
+            return {"problems": ["two nodes too many"], "wall_s": 1.23}
+
+        monkeypatch.setattr(peers, "one_sample", wrong)
+        monkeypatch.setattr(
+            environments, "pythons", lambda *_: {"kepler": environments.Python(sys.executable)}
+        )
+        options = SimpleNamespace(
+            cache=case.path.parent.parent, data=None, results=tmp_path, repeats=2, threads=1,
+            cases=[case.name], contestants=["kepler", "zen"], timeout=60,
+        )  # fmt: skip
+        assert peers.run(options) == 1
+        said = capsys.readouterr().out
+        assert "WRONG, no time: two nodes too many" in said
+        assert "not installed" in said
+        assert "1.23" not in said
+        assert not (tmp_path / "peers.jsonl").exists()
+
+    def test_absent_real_sets_are_skipped_in_words(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.delenv("TOPOACT_BENCH_DATA", raising=False)
+        monkeypatch.setattr(environments, "pythons", lambda *_: {})
+        options = SimpleNamespace(
+            cache=tmp_path, data=None, cases=["minilm_layer4"], contestants=["kepler"]
+        )
+        assert peers.run(options) == 0
+        assert "skipped: minilm_layer4" in capsys.readouterr().out
+
+    def test_environments_that_will_not_install(self, tmp_path, monkeypatch, capsys):
+        failed = SimpleNamespace(returncode=1, stderr="noise\nno matching distribution", stdout="")
+        monkeypatch.setattr(environments.subprocess, "run", lambda *_, **__: failed)
+        found = environments.pythons(tmp_path, {"giotto", "topoact"})
+        assert found["giotto"] == environments.Python("", "no matching distribution")
+        assert found["topoact"].path == sys.executable
+
+    def test_filter_in_the_report(self):
+        assert peers.filter_used({"clustering": {"filter": "int8"}}) == "int8"
+        assert peers.filter_used({}) == ""
+
+
+class TestFloorNerveMemory:
+    def test_operations_of_the_upper_triangle(self):
+        lens = np.linspace(0, 1, 101)
+        lower, upper = gate.naive_cover(lens, "inside", peers.N_INTERVALS, peers.OVERLAP)
+        sizes = [((lens >= a) & (lens <= b)).sum() for a, b in zip(lower, upper, strict=True)]
+        assert floor.floor_operations(lens, 7) == sum(n * n / 2 * 2 * 7 for n in sizes)
+
+    def test_memberships_are_a_chain(self):
+        indptr, rows, n_rows = nerve.memberships(5000, 140)
+        assert len(rows) == indptr[-1] == pytest.approx(5000, rel=0.05)
+        assert rows.max() < n_rows
+        for a, b in pairwise(indptr):
+            assert np.all(np.diff(rows[a:b]) > 0)
+
+    def test_promise(self):
+        assert memory.limit_bytes(1_000_000, 5) == 404_000_000
+
+
+class TestTable:
+    PLACE = {"cpu": "A CPU", "memory_bytes": 8e9, "commit": "abc", "modified": False}  # noqa: RUF012
+
+    def record(self, run: str, contestant: str, wall: float, repeat: int = 0) -> dict:
+        return {
+            "run": run, "contestant": contestant, "title": contestant, "repeat": repeat,
+            "case": "c", "shape": [1000, 8], "eps": 1.5, "wall_s": wall, "cpu_s": wall,
+            "beyond_input_bytes": wall * 1e6, "nodes": 10, "edges": 9, "filter": "",
+            "threads": 2, "versions": {"numpy": "2.0"}, "machine": self.PLACE,
+        }  # fmt: skip
+
+    def test_ratios_of_the_newest_run_only(self, tmp_path):
+        records = [
+            self.record("1", "gudhi", 100.0),
+            self.record("2", "topoact", 1.0),
+            self.record("2", "topoact", 3.0, 1),
+            self.record("2", "gudhi", 30.0),
+            self.record("2", "kepler", 40.0),
+        ]
+        for record in records:
+            measure.append_result(tmp_path, "peers", record)
+        text = table.render(tmp_path)
+        assert "| topoact | 2.00 (1.00–3.00) | 2.00 | 2 | 10 | 9 | 1.0 |" in text
+        assert "| gudhi | 30.00 | 30.00 | 30 | 10 | 9 | 15.0 |" in text
+        assert "15.0 times the time" in text
+        assert "100.00" not in text
+        assert "A CPU, 2 threads, 8 GB, commit abc; median of 2. numpy 2.0." in text
+
+    def test_only_what_is_between_the_markers_changes(self, tmp_path):
+        readme = tmp_path / "README.md"
+        readme.write_text("# Title\n\nText.\n")
+        options = SimpleNamespace(results=tmp_path, readme=readme)
+        table.run(options)
+        once = readme.read_text()
+        assert once.startswith("# Title\n\nText.\n")
+        assert table.NOT_MEASURED in once
+        readme.write_text(once + "\n## After\n")
+        measure.append_result(tmp_path, "peers", self.record("1", "topoact", 1.0))
+        table.run(options)
+        text = readme.read_text()
+        assert text.startswith("# Title\n\nText.\n")
+        assert text.endswith("\n## After\n")
+        assert text.count(table.START) == text.count(table.END) == 1
+        assert table.NOT_MEASURED not in text
+
+    def test_half_a_pair_of_markers(self):
+        with pytest.raises(ValueError, match="must hold"):
+            table.replace_between(f"text {table.START} text", "body")
+
+    def test_every_section_renders(self, tmp_path):
+        numbers = ("floor_s", "sgemm_gflops", "over_floor", "memberships", "limit_bytes")
+        more = dict.fromkeys(numbers, 2) | dict.fromkeys(("asked_filter", "dtype", "kind"), "a")
+        for name in table.SECTIONS:
+            measure.append_result(tmp_path, name, self.record("1", "topoact", 1.0) | more)
+        text = table.render(tmp_path)
+        for title in ("Time over the sgemm floor", "One million rows", "Nerve", "Memory"):
+            assert f"**{title}**" in text
