@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -403,3 +406,72 @@ def test_errors_in_a_real_process(tmp_path):
     assert result.stdout == ""
     assert result.stderr == f"topoact: there is no file {tmp_path / 'none.npy'}; check the path\n"
     assert list(tmp_path.iterdir()) == []
+
+
+INTERRUPTED = """
+import time
+from topoact_gpu import rows
+from topoact_gpu.cli import app
+
+def slow(block):
+    print("started", flush=True)
+    time.sleep(60)
+
+rows.finite_rows = slow
+app(prog_name="topoact")
+"""
+
+
+def test_interrupt_leaves_nothing(tmp_path, acts):
+    x = saved(tmp_path / "x.npy", make())
+    command = [sys.executable, "-c", INTERRUPTED, "import", x, "--out", acts, "--layer", "b1"]
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGINT)
+        _, message = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert message == "topoact: interrupted\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.npy"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
+def test_files_that_cannot_grow(tmp_path, acts):
+    """The system refuses a write in a real process, as a full disk would."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "from topoact_gpu.cli import app; app(prog_name='topoact')"
+    )
+    x = saved(tmp_path / "x.npy", make(5000, 20))
+    command = [sys.executable, "-c", code, "import", x, "--out", acts, "--layer", "b1"]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["x.npy"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("options", [(), ("--quiet",)])
+def test_progress_only_on_a_terminal(tmp_path, acts, options):
+    import pty
+
+    x = saved(tmp_path / "x.npy", make())
+    ours, theirs = pty.openpty()
+    code = "from topoact_gpu.cli import app; app(prog_name='topoact')"
+    command = [sys.executable, "-c", code, "import", x, "--out", acts, "--layer", "b1", *options]
+    done = subprocess.run(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=theirs, env=terminal(), check=True
+    )
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while part := os.read(ours, 10_000):
+            seen += part
+    os.close(ours)
+    assert (b"importing rows" in seen) == (not options)
+    assert b"importing rows" not in done.stdout
+
+
+def terminal():
+    return {**os.environ, "TERM": "xterm"}
