@@ -1,0 +1,1 @@
+"""Nerve kernels: which nodes share rows."""

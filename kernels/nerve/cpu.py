@@ -1,0 +1,185 @@
+"""Nerve kernels for the CPU: count, for each simplex, the nodes that its rows lie in too.
+
+A simplex of ``k`` nodes and its rows give those of ``k + 1`` nodes: for each of its rows, each
+later node that holds the row gets one more count. Counters are one array of ``n_nodes``, of which
+only the entries that were touched are read and cleared, so the work is that of the pairs found.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, types
+from numpy.typing import NDArray
+
+__all__ = ["count_nodes", "extend", "fill_nodes", "first_bad", "gather_rows", "work_of"]
+
+_INTS = types.Array(types.int64, 1, "C", readonly=True)
+_OUT = types.int64[::1]
+_NODES = types.int32[::1]
+
+
+@njit(types.int64(_INTS, _INTS, types.int64), cache=True, nogil=True)
+def first_bad(indptr: NDArray[np.int64], rows: NDArray[np.int64], n_rows: int) -> int:
+    """Return the first position whose row is out of range or not above the one before, or -1."""
+    for node in range(indptr.size - 1):
+        above = -1
+        for at in range(indptr[node], indptr[node + 1]):
+            if rows[at] <= above or rows[at] >= n_rows:
+                return at
+            above = rows[at]
+    return -1
+
+
+@njit(types.int64(_INTS, types.int64, types.int64, types.int64), cache=True, nogil=True)
+def _first_from(rows: NDArray[np.int64], low: int, high: int, row: int) -> int:
+    """Return the first position in low..high whose row is at least ``row``."""
+    while low < high:
+        middle = (low + high) // 2
+        if rows[middle] < row:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(types.void(_INTS, _INTS, types.int64, types.int64, _OUT), cache=True, nogil=True)
+def count_nodes(
+    indptr: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    start: int,
+    stop: int,
+    counts: NDArray[np.int64],
+) -> None:
+    """Count the nodes of each of the rows start..stop."""
+    for node in range(indptr.size - 1):
+        at = _first_from(rows, indptr[node], indptr[node + 1], start)
+        while at < indptr[node + 1] and rows[at] < stop:
+            counts[rows[at]] += 1
+            at += 1
+
+
+@njit(types.void(_INTS, _INTS, types.int64, types.int64, _INTS, _NODES), cache=True, nogil=True)
+def fill_nodes(
+    indptr: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    start: int,
+    stop: int,
+    row_indptr: NDArray[np.int64],
+    nodes: NDArray[np.int32],
+) -> None:
+    """List the nodes of each of the rows start..stop, ascending."""
+    cursor = row_indptr[start:stop].copy()
+    for node in range(indptr.size - 1):
+        at = _first_from(rows, indptr[node], indptr[node + 1], start)
+        while at < indptr[node + 1] and rows[at] < stop:
+            row = rows[at] - start
+            nodes[cursor[row]] = node
+            cursor[row] += 1
+            at += 1
+
+
+@njit(types.void(_INTS, _INTS, _INTS, _OUT), cache=True, nogil=True)
+def work_of(
+    indptr: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    row_indptr: NDArray[np.int64],
+    work: NDArray[np.int64],
+) -> None:
+    """Write how many (row, node) pairs `extend` looks at for each simplex, at most."""
+    for simplex in range(indptr.size - 1):
+        total = 0
+        for at in range(indptr[simplex], indptr[simplex + 1]):
+            total += row_indptr[rows[at] + 1] - row_indptr[rows[at]]
+        work[simplex] = total
+
+
+@njit(
+    types.int64[:, ::1](
+        _INTS, _INTS, _INTS, _INTS, _NODES, types.int64, types.int64, types.int64, types.int64
+    ),
+    cache=True,
+    nogil=True,
+)
+def extend(
+    indptr: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    last: NDArray[np.int64],
+    row_indptr: NDArray[np.int64],
+    row_nodes: NDArray[np.int32],
+    n_nodes: int,
+    start: int,
+    stop: int,
+    min_intersection: int,
+) -> NDArray[np.int64]:
+    """Return (simplex, added node, shared rows) for simplices start..stop, by simplex.
+
+    ``last`` is the largest node of each simplex; only later nodes are added to it.
+    """
+    shared = np.zeros(n_nodes, np.int64)
+    touched = np.empty(n_nodes, np.int64)
+    found = np.empty((1024, 3), np.int64)
+    n_found = 0
+    for simplex in range(start, stop):
+        n_touched = 0
+        for at in range(indptr[simplex], indptr[simplex + 1]):
+            row = rows[at]
+            entry = row_indptr[row + 1] - 1
+            while entry >= row_indptr[row] and row_nodes[entry] > last[simplex]:
+                node = row_nodes[entry]
+                if shared[node] == 0:
+                    touched[n_touched] = node
+                    n_touched += 1
+                shared[node] += 1
+                entry -= 1
+        if n_found + n_touched > found.shape[0]:
+            wider = np.empty((2 * (n_found + n_touched), 3), np.int64)
+            wider[:n_found] = found[:n_found]
+            found = wider
+        for i in range(n_touched):
+            node = touched[i]
+            if shared[node] >= min_intersection:
+                found[n_found, 0] = simplex
+                found[n_found, 1] = node
+                found[n_found, 2] = shared[node]
+                n_found += 1
+            shared[node] = 0
+    return found[:n_found].copy()
+
+
+# No signature: only triangles need it, so it is compiled (and kept) when they are first asked for.
+@njit(cache=True, nogil=True)
+def gather_rows(
+    indptr: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    first: NDArray[np.int64],
+    added: NDArray[np.int64],
+    out_indptr: NDArray[np.int64],
+    row_indptr: NDArray[np.int64],
+    row_nodes: NDArray[np.int32],
+    out: NDArray[np.int64],
+    start: int,
+    stop: int,
+) -> None:
+    """Write the rows of the simplices that `extend` found from simplices start..stop.
+
+    Simplex ``s`` was extended by the nodes ``added[first[s]:first[s + 1]]``, giving the simplices
+    with those numbers; the rows of simplex ``e`` go to ``out[out_indptr[e]:out_indptr[e + 1]]``.
+    """
+    for simplex in range(start, stop):
+        low, high = first[simplex], first[simplex + 1]
+        if low == high:
+            continue
+        cursor = out_indptr[low:high].copy()
+        for at in range(indptr[simplex], indptr[simplex + 1]):
+            row = rows[at]
+            extension = low
+            # Both lists ascend: one walk through them finds what they have in common.
+            for entry in range(row_indptr[row], row_indptr[row + 1]):
+                node = row_nodes[entry]
+                while extension < high and added[extension] < node:
+                    extension += 1
+                if extension == high:
+                    break
+                if added[extension] == node:
+                    out[cursor[extension - low]] = row
+                    cursor[extension - low] += 1
