@@ -13,8 +13,11 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 make_environment "$PWD/.venv-test"
 install_project "$PWD/.venv-test" test
 
+# All of them run, so that one look shows everything that is wrong.
 python="$PWD/.venv-test/bin/python"
-"$python" -m ruff check .
-"$python" -m ruff format --check .
-"$python" -m mypy
-"$python" -m pytest "$@"
+status=0
+"$python" -m ruff check . || status=$?
+"$python" -m ruff format --check . || status=$?
+"$python" -m mypy || status=$?
+"$python" -m pytest "$@" || status=$?
+exit "$status"
