@@ -13,15 +13,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from topoact_gpu.kernels.dbscan.forest import find, found, settled
+from topoact_gpu.kernels.dbscan.forest import find, found
 from topoact_gpu.kernels.pairs.cpu import within
-from topoact_gpu.kernels.quantise.cpu import pack_left
+from topoact_gpu.kernels.quantise.cpu import pack_left, padded_quads
 from topoact_gpu.kernels.simd import (
     BLOCK_ROWS,
     LANES,
     PANEL_ROWS,
     atomic_add,
     dot_block,
+    dot_row,
     survivors,
     trailing_zeros,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "COUNTERS",
     "Scan",
     "Scratch",
+    "cheapest_plan",
     "empty_scratch",
     "probe_prefix",
     "scan_chunk",
@@ -40,9 +42,11 @@ __all__ = [
 CHUNK_ROWS = 192
 """Left rows packed at a time, 4 panels: 192 x 512 bytes stay in the second-level cache."""
 
-COUNTERS = ("tested", "settled", "undecided", "within", "prefix_tiles", "full_tiles")
+COUNTERS = ("tested", "settled", "undecided", "within", "prefix_tiles", "row_tiles", "full_tiles")
 """Names of the counters kept by :func:`scan_chunk`."""
-_TESTED, _SETTLED, _UNDECIDED, _WITHIN, _PREFIX, _FULL = range(6)
+PANEL_QUAD = PANEL_ROWS * 4
+"""Bytes of four columns of a panel."""
+_TESTED, _SETTLED, _UNDECIDED, _WITHIN, _PREFIX, _ROW, _FULL = range(7)
 
 
 class Scan(NamedTuple):
@@ -55,7 +59,7 @@ class Scan(NamedTuple):
     checks: NDArray[np.bool_]
     """Which segments end with a test."""
     few: int
-    """At most this many survivors of a tile's prefix are decided one by one."""
+    """Up to this many left rows with survivors are taken further one by one."""
     reach_low: float
     """eps * unit, rounded down; for accepting."""
     upper: bool
@@ -77,8 +81,6 @@ class Scratch(NamedTuple):
     sums: NDArray[np.int32]
     tile: NDArray[np.int32]
     masks: NDArray[np.uint16]
-    root: NDArray[np.int32]
-    block: NDArray[np.int32]
 
 
 def empty_scratch(n_cols: int, quads: NDArray[np.int64]) -> Scratch:
@@ -86,26 +88,24 @@ def empty_scratch(n_cols: int, quads: NDArray[np.int64]) -> Scratch:
     n_blocks = CHUNK_ROWS // BLOCK_ROWS
     n_stages = len(quads)
     return Scratch(
-        np.empty(n_blocks * BLOCK_ROWS * -(-n_cols // 4), np.int32),
+        np.empty(n_blocks * BLOCK_ROWS * padded_quads(n_cols), np.int32),
         np.empty(max(n_blocks * BLOCK_ROWS * int(quads[-1]), 1), np.int32),
         np.empty(n_blocks * n_stages * BLOCK_ROWS * 4, np.float32),
         np.empty(n_blocks * n_stages * BLOCK_ROWS, np.int32),
         np.empty(BLOCK_ROWS * PANEL_ROWS, np.int32),
         np.empty(BLOCK_ROWS * PANEL_ROWS // LANES, np.uint16),
-        np.empty(n_blocks, np.int32),
-        np.empty(n_blocks, np.int32),
     )
 
 
 @njit(nogil=True, cache=True)
-def _common_root(forest, local, low, high):  # type: ignore[no-untyped-def]
+def _root_of_run(degree, parent, minimum, local, low, high):  # type: ignore[no-untyped-def]
     """Root shared by the rows local[low:high] when all are core and joined, else -1."""
     root = np.int32(-1)
     for p in range(low, high):
         row = local[p]
-        if forest.degree[row] < forest.min_samples:
+        if degree[row] < minimum:
             return np.int32(-1)
-        own = find(forest.parent, row)
+        own = find(parent, row)
         if p == low:
             root = own
         elif own != root:
@@ -114,29 +114,19 @@ def _common_root(forest, local, low, high):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _positions_root(forest, local, positions):  # type: ignore[no-untyped-def]
-    """The same for rows at given positions."""
+def _root_of_block(degree, parent, minimum, local, positions, low):  # type: ignore[no-untyped-def]
+    """The same for the rows at positions[low : low + 8]."""
     root = np.int32(-1)
-    for p in range(positions.size):
+    for p in range(low, min(low + BLOCK_ROWS, positions.size)):
         row = local[positions[p]]
-        if forest.degree[row] < forest.min_samples:
+        if degree[row] < minimum:
             return np.int32(-1)
-        own = find(forest.parent, row)
-        if p == 0:
+        own = find(parent, row)
+        if p == low:
             root = own
         elif own != root:
             return np.int32(-1)
     return root
-
-
-@njit(nogil=True, cache=True)
-def _common(numbers, positions):  # type: ignore[no-untyped-def]
-    """The number shared by all positions, or -1."""
-    first = numbers[positions[0]]
-    for p in range(1, positions.size):
-        if numbers[positions[p]] != first:
-            return np.int32(-1)
-    return first
 
 
 @njit(nogil=True, cache=True)
@@ -149,168 +139,89 @@ def _common_run(numbers, low, high):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _pack_chunk(forest, scan, panels, positions, scratch):  # type: ignore[no-untyped-def]
+def _pack_chunk(scan, panels, positions, scratch):  # type: ignore[no-untyped-def]
     """Bring the left rows of a chunk into the form that dot_block and survivors read."""
     n_stages = panels.left.shape[1]
     n_full = scratch.full.size // CHUNK_ROWS
     n_prefix = scan.quads[-1]
     for b in range(-(-positions.size // BLOCK_ROWS)):
         some = positions[b * BLOCK_ROWS : (b + 1) * BLOCK_ROWS]
-        pack_left(panels, some, panels.full, n_full, scratch.full[b * BLOCK_ROWS * n_full :])
-        if n_prefix:
-            pack_left(
-                panels, some, panels.prefix, n_prefix, scratch.prefix[b * BLOCK_ROWS * n_prefix :]
-            )
-        for stage in range(n_stages):
-            at = (b * n_stages + stage) * BLOCK_ROWS
-            for lane in range(BLOCK_ROWS):
+        pack_left(panels.full, some, n_full, scratch.full, b * BLOCK_ROWS * n_full)
+        if scan.n_segments:
+            pack_left(panels.prefix, some, n_prefix, scratch.prefix, b * BLOCK_ROWS * n_prefix)
+        for lane in range(BLOCK_ROWS):
+            for stage in range(n_stages):
+                at = (b * n_stages + stage) * BLOCK_ROWS + lane
                 if lane < some.size:
-                    scratch.sums[at + lane] = panels.sums[some[lane], stage]
+                    scratch.sums[at] = panels.sums[some[lane], stage]
                     for term in range(4):
-                        scratch.left[(at + lane) * 4 + term] = panels.left[some[lane], stage, term]
+                        scratch.left[at * 4 + term] = panels.left[some[lane], stage, term]
                 else:
-                    scratch.sums[at + lane] = 0
+                    scratch.sums[at] = 0
                     for term in range(4):
-                        scratch.left[(at + lane) * 4 + term] = np.inf if term == 1 else 0.0
-        scratch.root[b] = _positions_root(forest, panels.local, some)
-        scratch.block[b] = _common(panels.block, some)
+                        scratch.left[at * 4 + term] = np.inf if term == 1 else 0.0
 
 
 @njit(nogil=True, cache=True)
-def _prefix_survivors(scan, right, panel, b, scratch, n_stages):  # type: ignore[no-untyped-def]
-    """Number of pairs that no prefix rules out (masks set)."""
-    n_prefix = scan.quads[-1]
-    scratch.tile[:] = 0
-    for stage in range(scan.n_segments):
-        low, high = scan.quads[stage], scan.quads[stage + 1]
-        at = (b * n_stages + stage) * BLOCK_ROWS
-        dot_block(
-            scratch.prefix,
-            (b * n_prefix + low) * BLOCK_ROWS,
-            right.prefix,
-            (panel * n_prefix + low) * PANEL_ROWS * 4,
-            high - low,
-            scratch.sums,
-            at,
-            scratch.tile,
-        )
-        if scan.checks[stage]:
-            alive = survivors(
-                scratch.tile,
-                0,
-                PANEL_ROWS,
-                scratch.left,
-                at * 4,
-                right.right,
-                (panel * n_stages + stage) * 4 * PANEL_ROWS,
-                scratch.masks,
-            )
-            if alive == 0:
-                return 0
-    return _count(scratch.masks)
-
-
-@njit(nogil=True, cache=True)
-def _count(masks):  # type: ignore[no-untyped-def]
-    total = 0
-    for word in range(masks.size):
-        bits = masks[word]
-        while bits:
-            bits &= np.uint16(bits - np.uint16(1))
-            total += 1
-    return total
-
-
-@njit(nogil=True, cache=True)
-def _full_survivors(right, panel, b, scratch, n_stages):  # type: ignore[no-untyped-def]
-    """Whether any pair may lie within eps by all columns (masks and products set)."""
-    n_full = scratch.full.size // CHUNK_ROWS
-    stage = n_stages - 1
-    at = (b * n_stages + stage) * BLOCK_ROWS
-    scratch.tile[:] = 0
-    dot_block(
-        scratch.full,
-        b * n_full * BLOCK_ROWS,
-        right.full,
-        panel * n_full * PANEL_ROWS * 4,
-        n_full,
-        scratch.sums,
-        at,
-        scratch.tile,
-    )
-    return survivors(
-        scratch.tile,
-        0,
-        PANEL_ROWS,
-        scratch.left,
-        at * 4,
-        right.right,
-        (panel * n_stages + stage) * 4 * PANEL_ROWS,
-        scratch.masks,
-    )
-
-
-@njit(nogil=True, cache=True)
-def _wanted(scan, left, right, i, j):  # type: ignore[no-untyped-def]
-    """Whether the pair at positions (i, j) is to be reported by this scan."""
-    if scan.upper and j <= i:
-        return False
-    if scan.skip_block and left.block[i] == right.block[j]:
-        return False
-    if scan.sampled[right.local[j]]:
-        return scan.sampling and right.local[j] > left.local[i]
-    return True
-
-
-@njit(nogil=True, cache=True)
-def _surely_within(scan, left, right, i, j, product):  # type: ignore[no-untyped-def]
-    """Accept a pair by its int8 distance alone."""
-    inner = scan.reach_low - left.lost[i] - right.lost[j]
-    if inner <= 0.0:
-        return False
-    square = left.square[i] + right.square[j]
-    square -= 2.0 * left.scale[i] * right.scale[j] * np.float64(product)
-    return square <= inner * inner * (1 - 2.0**-40) - 2.0**-45 * (left.square[i] + right.square[j])
+def _rows_alive(masks):  # type: ignore[no-untyped-def]
+    """Bit for each left row with a surviving pair, and the number of them."""
+    bits, count = 0, 0
+    for lane in range(BLOCK_ROWS):
+        if masks[3 * lane] | masks[3 * lane + 1] | masks[3 * lane + 2]:
+            bits |= 1 << lane
+            count += 1
+    return bits, count
 
 
 @njit(nogil=True, cache=True)
 def _report_tile(  # type: ignore[no-untyped-def]
-    rows, norms, limits, forest, scan, left, right, some, panel, scratch, whole, counters
+    rows, norms, limits, forest, scan, left, right, positions, start, panel, scratch, counters
 ):
-    """Decide the marked pairs of a tile and report those within eps."""
-    for word in range(scratch.masks.size):
-        bits = np.int64(scratch.masks[word])
-        i = some[word // 3] if bits else some[0]
-        while bits:
-            column = (word % 3) * LANES + trailing_zeros(bits)
-            bits &= bits - 1
-            j = panel * PANEL_ROWS + column
-            if not _wanted(scan, left, right, i, j):
-                continue
-            a, b = left.local[i], right.local[j]
-            if settled(forest, a, b):
-                continue
-            if not (
-                whole
-                and _surely_within(
-                    scan, left, right, i, j, scratch.tile[(word // 3) * PANEL_ROWS + column]
-                )
-            ):
-                counters[_UNDECIDED] += 1
-                if not within(rows, norms, limits, left.rows[i], right.rows[j]):
+    """Decide the marked pairs of a tile (products over all columns); report those within eps."""
+    degree, parent, minimum = forest.degree, forest.parent, forest.min_samples
+    masks, tile, sampled = scratch.masks, scratch.tile, scan.sampled
+    right_local, right_lost, right_square = right.local, right.lost, right.square
+    for lane in range(min(BLOCK_ROWS, positions.size - start)):
+        if not (masks[3 * lane] | masks[3 * lane + 1] | masks[3 * lane + 2]):
+            continue
+        i = positions[start + lane]
+        a, block = left.local[i], left.block[i]
+        lost, square, scale = left.lost[i], left.square[i], 2.0 * left.scale[i]
+        root = find(parent, a) if degree[a] >= minimum else np.int32(-1)
+        for word in range(3):
+            bits = np.int64(masks[3 * lane + word])
+            while bits:
+                column = word * LANES + trailing_zeros(bits)
+                bits &= bits - 1
+                j = panel * PANEL_ROWS + column
+                b = right_local[j]
+                if degree[b] >= minimum and root >= 0 and find(parent, b) == root:
                     continue
-            counters[_WITHIN] += 1
-            found(forest, a, b)
+                if (scan.upper and j <= i) or (scan.skip_block and block == right.block[j]):
+                    continue
+                if sampled[b] and not (scan.sampling and b > a):
+                    continue
+                inner = scan.reach_low - lost - right_lost[j]
+                whole_square = square + right_square[j]
+                product = np.float64(tile[lane * PANEL_ROWS + column])
+                estimate = whole_square - scale * right.scale[j] * product
+                accepted = inner * inner * (1 - 2.0**-40) - 2.0**-45 * whole_square
+                if not (inner > 0.0 and estimate <= accepted):
+                    counters[_UNDECIDED] += 1
+                    if not within(rows, norms, limits, left.rows[i], right.rows[j]):
+                        continue
+                counters[_WITHIN] += 1
+                found(forest, a, b)
+                if degree[a] >= minimum:
+                    root = find(parent, a)
 
 
 @njit(nogil=True, cache=True)
-def _n_wanted(scan, some, low, high):  # type: ignore[no-untyped-def]
-    """Pairs of a tile that a scan of the upper triangle looks at."""
-    if not scan.upper:
-        return some.size * (high - low)
+def _n_wanted(positions, start, low, high):  # type: ignore[no-untyped-def]
+    """Pairs (i, j) of a tile with j > i."""
     total = 0
-    for p in range(some.size):
-        total += high - max(low, min(some[p] + 1, high))
+    for p in range(start, min(start + BLOCK_ROWS, positions.size)):
+        total += high - max(low, min(positions[p] + 1, high))
     return total
 
 
@@ -333,48 +244,127 @@ def scan_chunk(  # type: ignore[no-untyped-def]
     counters : int64[len(COUNTERS)]
     stop : int64[1]
         Set by the caller to end the scan early; the result is then useless.
+
+    Notes
+    -----
+    Arrays are taken out of their records before the loops: numba counts references in and
+    out, atomically, wherever an array crosses a call or leaves a tuple.
     """
-    n_stages = left.left.shape[1]
-    n_right = right.rows.size
-    _pack_chunk(forest, scan, left, positions, scratch)
+    _pack_chunk(scan, left, positions, scratch)
+    n_stages, n_right, n_rows = left.left.shape[1], right.rows.size, positions.size
+    degree, parent, minimum = forest.degree, forest.parent, forest.min_samples
+    left_local, right_local, right_block = left.local, right.local, right.block
+    quads, checks, n_segments = scan.quads, scan.checks, scan.n_segments
+    n_full, n_prefix = scratch.full.size // CHUNK_ROWS, quads[-1]
+    tile, masks = scratch.tile, scratch.masks
+    tile_at, masks_at = tile.ctypes.data, masks.ctypes.data
+    sums_at, left_at = scratch.sums.ctypes.data, scratch.left.ctypes.data
+    full_at, prefix_at = scratch.full.ctypes.data, scratch.prefix.ctypes.data
+    right_full_at, right_prefix_at = right.full.ctypes.data, right.prefix.ctypes.data
+    right_at = right.right.ctypes.data
+    n_blocks = -(-n_rows // BLOCK_ROWS)
+    roots = np.empty(n_blocks, np.int32)
+    blocks = np.full(n_blocks, -1, np.int32)
+    for b in range(n_blocks):
+        start = b * BLOCK_ROWS
+        roots[b] = _root_of_block(degree, parent, minimum, left_local, positions, start)
+        blocks[b] = left.block[positions[start]]
+        for p in range(start, min(start + BLOCK_ROWS, n_rows)):
+            if left.block[positions[p]] != blocks[b]:
+                blocks[b] = -1
+    tested, skipped, n_prefix_tiles, n_row_tiles, n_full_tiles = 0, 0, 0, 0, 0
     for panel in range(panel_range[0], panel_range[1]):
         if stop[0]:
             return
         low = panel * PANEL_ROWS
         high = min(low + PANEL_ROWS, n_right)
-        root = _common_root(forest, right.local, low, high)
-        block = _common_run(right.block, low, high) if scan.skip_block else np.int32(-1)
-        for b in range(-(-positions.size // BLOCK_ROWS)):
-            some = positions[b * BLOCK_ROWS : (b + 1) * BLOCK_ROWS]
-            if scan.upper and high - 1 <= some[0]:
+        root = _root_of_run(degree, parent, minimum, right_local, low, high)
+        block = _common_run(right_block, low, high) if scan.skip_block else np.int32(-1)
+        for b in range(n_blocks):
+            start = b * BLOCK_ROWS
+            if scan.upper and high - 1 <= positions[start]:
+                break
+            if block >= 0 and block == blocks[b]:
                 continue
-            if scan.skip_block and block >= 0 and block == scratch.block[b]:
-                continue
-            n_pairs = _n_wanted(scan, some, low, high)
+            n_pairs = min(BLOCK_ROWS, n_rows - start) * (high - low)
+            if scan.upper and low <= positions[min(start + BLOCK_ROWS, n_rows) - 1]:
+                n_pairs = _n_wanted(positions, start, low, high)
             if root >= 0:
-                if scratch.root[b] < 0:
-                    scratch.root[b] = _positions_root(forest, left.local, some)
-                if scratch.root[b] >= 0 and find(forest.parent, scratch.root[b]) == root:
-                    counters[_SETTLED] += n_pairs
+                if roots[b] < 0:
+                    roots[b] = _root_of_block(degree, parent, minimum, left_local, positions, start)
+                if roots[b] >= 0 and find(parent, roots[b]) == root:
+                    skipped += n_pairs
                     continue
-            counters[_TESTED] += n_pairs
-            if scan.n_segments:
-                counters[_PREFIX] += 1
-                alive = _prefix_survivors(scan, right, panel, b, scratch, n_stages)
+            tested += n_pairs
+            alive, bits, n_alive = 1, 0, BLOCK_ROWS
+            if n_segments:
+                n_prefix_tiles += 1
+                for stage in range(n_segments):
+                    at = b * n_stages + stage
+                    left_quad = prefix_at + (b * n_prefix + quads[stage]) * (BLOCK_ROWS * 4)
+                    right_quad = right_prefix_at + (panel * n_prefix + quads[stage]) * PANEL_QUAD
+                    n_quads = quads[stage + 1] - quads[stage]
+                    start_at = sums_at + at * (BLOCK_ROWS * 4)
+                    if stage == 0:
+                        dot_block(left_quad, right_quad, n_quads, start_at, tile_at, True)
+                    else:
+                        dot_block(left_quad, right_quad, n_quads, start_at, tile_at, False)
+                    if checks[stage]:
+                        alive = survivors(
+                            tile_at, PANEL_ROWS, left_at + at * (BLOCK_ROWS * 16),
+                            right_at + (panel * n_stages + stage) * (PANEL_ROWS * 16),
+                            masks_at, BLOCK_ROWS, True,
+                        )
+                        if alive == 0:
+                            break
                 if alive == 0:
                     continue
-                if alive <= scan.few:
-                    _report_tile(
-                        rows, norms, limits, forest, scan, left, right, some, panel, scratch,
-                        False, counters,
+                bits, n_alive = _rows_alive(masks)
+            at = b * n_stages + n_stages - 1
+            limits_at = right_at + (panel * n_stages + n_stages - 1) * (PANEL_ROWS * 16)
+            if n_alive <= scan.few:
+                alive = 0
+                n_row_tiles += n_alive
+                masks[:] = 0
+                while bits:
+                    lane = trailing_zeros(bits)
+                    bits &= bits - 1
+                    dot_row(
+                        full_at + (b * n_full * BLOCK_ROWS + lane) * 4,
+                        right_full_at + panel * n_full * PANEL_QUAD,
+                        n_full,
+                        sums_at + (at * BLOCK_ROWS + lane) * 4,
+                        tile_at + lane * (PANEL_ROWS * 4),
                     )
-                    continue
-            counters[_FULL] += 1
-            if _full_survivors(right, panel, b, scratch, n_stages):
-                _report_tile(
-                    rows, norms, limits, forest, scan, left, right, some, panel, scratch,
-                    True, counters,
+                    alive |= survivors(
+                        tile_at + lane * (PANEL_ROWS * 4), PANEL_ROWS,
+                        left_at + (at * BLOCK_ROWS + lane) * 16, limits_at,
+                        masks_at + lane * 6, 1, True,
+                    )
+            else:
+                n_full_tiles += 1
+                dot_block(
+                    full_at + b * n_full * (BLOCK_ROWS * 4),
+                    right_full_at + panel * n_full * PANEL_QUAD,
+                    n_full,
+                    sums_at + at * (BLOCK_ROWS * 4),
+                    tile_at,
+                    True,
                 )
+                alive = survivors(
+                    tile_at, PANEL_ROWS, left_at + at * (BLOCK_ROWS * 16), limits_at,
+                    masks_at, BLOCK_ROWS, True,
+                )
+            if alive:
+                _report_tile(
+                    rows, norms, limits, forest, scan, left, right, positions, start,
+                    panel, scratch, counters,
+                )
+    counters[_TESTED] += tested
+    counters[_SETTLED] += skipped
+    counters[_PREFIX] += n_prefix_tiles
+    counters[_ROW] += n_row_tiles
+    counters[_FULL] += n_full_tiles
 
 
 @njit(nogil=True, cache=True)
@@ -403,30 +393,75 @@ def scan_positions(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def probe_prefix(forest, scan, left, right, positions, places, scratch):  # type: ignore[no-untyped-def]
-    """Try sample tiles against the prefix and against all columns.
+def probe_prefix(scan, left, right, positions, panels, scratch):  # type: ignore[no-untyped-def]
+    """Try the tiles of some left rows with some panels, by each prefix.
 
     Parameters
     ----------
-    scan : Scan
-        With all segments; ``checks`` is overwritten.
-    places : int64[n_tiles, 2]
-        (place of the first of 8 left rows in ``positions``, right panel) of each tile.
+    positions : int32[8 * n_blocks]
+        Left rows.
+    panels : int64[n_panels]
 
     Returns
     -------
-    int64[n_tiles, n_stages]
-        Pairs that survive each stage's test taken alone.
+    int64[n_blocks * n_panels, n_segments]
+        Left rows of a tile with a pair that survives, for each test taken alone.
     """
+    _pack_chunk(scan, left, positions, scratch)
     n_stages = left.left.shape[1]
-    alive = np.zeros((places.shape[0], n_stages), np.int64)
-    for t in range(places.shape[0]):
-        some = positions[places[t, 0] : places[t, 0] + BLOCK_ROWS]
-        _pack_chunk(forest, scan, left, some, scratch)
+    n_prefix = scan.quads[-1]
+    n_blocks = positions.size // BLOCK_ROWS
+    alive = np.zeros((n_blocks * panels.size, n_stages - 1), np.int64)
+    tile_at, masks_at = scratch.tile.ctypes.data, scratch.masks.ctypes.data
+    for t in range(alive.shape[0]):
+        b, panel = t // panels.size, panels[t % panels.size]
+        scratch.tile[:] = 0
         for stage in range(n_stages - 1):
-            scan.checks[:] = False
-            scan.checks[stage] = True
-            alive[t, stage] = _prefix_survivors(scan, right, places[t, 1], 0, scratch, n_stages)
-        _full_survivors(right, places[t, 1], 0, scratch, n_stages)
-        alive[t, n_stages - 1] = _count(scratch.masks)
+            at, first = b * n_stages + stage, scan.quads[stage]
+            dot_block(
+                scratch.prefix.ctypes.data + (b * n_prefix + first) * (BLOCK_ROWS * 4),
+                right.prefix.ctypes.data + (panel * n_prefix + first) * PANEL_QUAD,
+                scan.quads[stage + 1] - first,
+                scratch.sums.ctypes.data + at * (BLOCK_ROWS * 4),
+                tile_at,
+                False,
+            )
+            survivors(
+                tile_at, PANEL_ROWS, scratch.left.ctypes.data + at * (BLOCK_ROWS * 16),
+                right.right.ctypes.data + (panel * n_stages + stage) * (PANEL_ROWS * 16),
+                masks_at, BLOCK_ROWS, True,
+            )
+            alive[t, stage] = _rows_alive(scratch.masks)[1]
     return alive
+
+
+@njit(nogil=True, cache=True)
+def cheapest_plan(alive, quads, few, full, row, quad, test):  # type: ignore[no-untyped-def]
+    """The cheapest set of prefix tests for sample tiles, given rough costs in nanoseconds.
+
+    Returns
+    -------
+    (int, int)
+        Segments used (0: no prefix), and a bit for each segment that ends with a test.
+    """
+    n_tiles, n_segments = alive.shape[0], quads.size - 1
+    best, best_used, best_checks = n_tiles * full, 0, 0
+    for checks in range(1, 2**n_segments):
+        used = n_segments
+        while not (checks >> (used - 1)) & 1:
+            used -= 1
+        cost = 0.0
+        for t in range(n_tiles):
+            going = True
+            for stage in range(used):
+                cost += (quads[stage + 1] - quads[stage]) * quad
+                if (checks >> stage) & 1:
+                    cost += test
+                    if alive[t, stage] == 0:
+                        going = False
+                        break
+            if going:
+                cost += alive[t, used - 1] * row if alive[t, used - 1] <= few else full
+        if cost < best:
+            best, best_used, best_checks = cost, used, checks
+    return best_used, best_checks

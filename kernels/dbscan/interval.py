@@ -12,7 +12,6 @@ Only int8 panels of two *superblocks* of rows are in memory at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import combinations
 
 import numpy as np
 from numba import njit
@@ -24,6 +23,7 @@ from topoact_gpu.kernels.dbscan.cpu import (
     COUNTERS,
     Scan,
     Scratch,
+    cheapest_plan,
     empty_scratch,
     probe_prefix,
     scan_positions,
@@ -44,6 +44,7 @@ from topoact_gpu.kernels.quantise.cpu import (
     centre_rows,
     empty_panels,
     pack_panels,
+    padded_quads,
 )
 from topoact_gpu.kernels.simd import BLOCK_ROWS, PANEL_ROWS
 
@@ -53,7 +54,8 @@ _BLOCK_PANELS = CHUNK_ROWS // PANEL_ROWS
 _TINY = 64
 """At most this many rows are compared directly."""
 _N_HUBS = CHUNK_ROWS
-_N_PROBES = 128
+_N_PROBES = 10
+"""Left blocks, and panels, of which all tiles are tried."""
 _REGROUP_SHARE = 0.1
 _PACK_BYTES = 2**19
 """float32 rows packed at a time: they stay in the second-level cache."""
@@ -155,7 +157,7 @@ class _Run:
 
     def everything(self) -> None:
         """All phases."""
-        self.order = split_order(self._coordinates(), PANEL_ROWS)
+        self.order = split_order(self._coordinates(), PANEL_ROWS, BLOCK_ROWS)
         self.block_of = np.empty(len(self.ids), np.int32)
         self.block_of[self.order] = np.arange(len(self.ids)) // CHUNK_ROWS
         spans = self._spans()
@@ -344,21 +346,15 @@ class _Run:
         quads = self.problem.frame.quads
         if len(quads) == 1 or len(positions) < BLOCK_ROWS:
             return None
-        generator = np.random.default_rng(0)
-        n_blocks = len(positions) // BLOCK_ROWS
-        places = np.stack(
-            [
-                generator.integers(0, n_blocks, _N_PROBES) * BLOCK_ROWS,
-                generator.integers(*panel_range, _N_PROBES),
-            ],
-            axis=1,
-        )
         n_segments = len(quads) - 1
         scan = Scan(
             quads, n_segments, np.zeros(len(quads), np.bool_), 0, 0.0,
             False, False, self.sampled, False,
         )
-        alive = probe_prefix(self.forest, scan, left, right, positions, places, self.scratch[0])
+        starts = np.linspace(0, len(positions) // BLOCK_ROWS - 1, _N_PROBES).astype(np.int64)
+        some = positions[(starts[:, None] * BLOCK_ROWS + np.arange(BLOCK_ROWS)).ravel()]
+        panels = np.linspace(panel_range[0], panel_range[1] - 1, _N_PROBES).astype(np.int64)
+        alive = probe_prefix(scan, left, right, some, panels, self.scratch[0])
         return _best_plan(alive, quads, self.problem.rows.shape[1])
 
 
@@ -371,8 +367,8 @@ class _Plan:
     few: int
 
 
-_QUAD_NS, _TEST_NS, _PAIR_NS, _COLUMN_NS = 6.5, 20.0, 40.0, 0.13
-"""Rough costs: 8 x 48 products of 4 columns; a test of a tile; one pair; one of its columns."""
+_QUAD_NS, _TEST_NS, _ROW_QUAD_NS, _ROW_NS = 6.5, 50.0, 1.0, 30.0
+"""Rough costs: 8 x 48 products of 4 columns; a test of them; the same for one left row."""
 
 
 def _best_plan(alive: NDArray[np.int64], quads: NDArray[np.int64], n_cols: int) -> _Plan | None:
@@ -380,26 +376,12 @@ def _best_plan(alive: NDArray[np.int64], quads: NDArray[np.int64], n_cols: int) 
 
     Notes
     -----
-    A wrong choice costs time only. The costs need not be exact: what matters is the ratio of
-    a tile's product to a single pair's distance.
+    A wrong choice costs time only, so the costs need not be exact.
     """
-    full = -(-n_cols // 4) * _QUAD_NS + _TEST_NS
-    pair = _PAIR_NS + _COLUMN_NS * n_cols
-    few = int(full / pair)
-    best, plan = len(alive) * full, None
-    n_segments = len(quads) - 1
-    for n_used in range(1, n_segments + 1):
-        for earlier in (c for k in range(n_used) for c in combinations(range(n_used - 1), k)):
-            checks = np.zeros(len(quads), np.bool_)
-            checks[[*earlier, n_used - 1]] = True
-            cost, going = 0.0, np.ones(len(alive), np.bool_)
-            for stage in range(n_used):
-                cost += going.sum() * (quads[stage + 1] - quads[stage]) * _QUAD_NS
-                if checks[stage]:
-                    cost += going.sum() * _TEST_NS
-                    going = going & (alive[:, stage] > 0)
-            left = alive[going, n_used - 1]
-            cost += np.where(left <= few, left * pair, full).sum()
-            if cost < best:
-                best, plan = cost, _Plan(n_used, checks, few)
-    return plan
+    n_quads = padded_quads(n_cols)
+    full = n_quads * _QUAD_NS + _TEST_NS
+    row = n_quads * _ROW_QUAD_NS + _ROW_NS
+    few = min(int(full / row), BLOCK_ROWS - 1)
+    used, bits = cheapest_plan(alive, quads, few, full, row, _QUAD_NS, _TEST_NS)
+    checks = np.array([(bits >> stage) & 1 for stage in range(len(quads))], np.bool_)
+    return _Plan(used, checks, few) if used else None

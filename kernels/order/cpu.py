@@ -49,15 +49,15 @@ def _select(coordinates, order, low, high, middle, axis):  # type: ignore[no-unt
 
 
 @njit(nogil=True, cache=True)
-def split_order(coordinates, leaf):  # type: ignore[no-untyped-def]
-    """Order of rows after median splits down to ``leaf`` rows.
+def split_order(coordinates, panel, block):  # type: ignore[no-untyped-def]
+    """Order of rows after median splits down to ``panel`` rows, and those to ``block`` rows.
 
     Parameters
     ----------
     coordinates : float32[n_rows, n_axes]
         Finite.
-    leaf : int
-        Splits fall on multiples of it.
+    panel, block : int
+        Splits fall on multiples of them.
 
     Returns
     -------
@@ -76,9 +76,10 @@ def split_order(coordinates, leaf):  # type: ignore[no-untyped-def]
     while depth:
         depth -= 1
         low, high = stack[depth]
-        if high - low <= leaf:
+        if high - low <= block:
             continue
-        middle = low + max((high - low) // (2 * leaf), 1) * leaf
+        unit = panel if high - low > panel else block
+        middle = low + max((high - low) // (2 * unit), 1) * unit
         _select(coordinates, order, low, high, middle, _widest(coordinates, order, low, high))
         stack[depth] = low, middle
         stack[depth + 1] = middle, high

@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 from topoact_gpu.kernels.pairs.cpu import value
 from topoact_gpu.kernels.simd import BLOCK_ROWS, PANEL_ROWS
 
-__all__ = ["Frame", "Panels", "centre_rows", "empty_panels", "pack_left", "pack_panels"]
+__all__ = [
+    "Frame",
+    "Panels",
+    "centre_rows",
+    "empty_panels",
+    "pack_left",
+    "pack_panels",
+    "padded_quads",
+]
 
 _SCALE_FLOOR = 2.0**-40
 _FLOAT32 = 2.0**-24
@@ -68,7 +76,7 @@ def empty_panels(n_rows: int, n_cols: int, quads: NDArray[np.int64]) -> Panels:
         np.empty(n_rows, np.int64),
         np.empty(n_rows, np.int32),
         np.empty(n_rows, np.int32),
-        np.empty(n_panels * PANEL_ROWS * _padded(n_cols), np.uint8),
+        np.empty(n_panels * PANEL_ROWS * 4 * padded_quads(n_cols), np.uint8),
         np.empty(n_panels * PANEL_ROWS * 4 * int(quads[-1]), np.uint8),
         np.empty((n_rows, n_stages), np.int32),
         np.empty((n_rows, n_stages, 4), np.float32),
@@ -79,8 +87,9 @@ def empty_panels(n_rows: int, n_cols: int, quads: NDArray[np.int64]) -> Panels:
     )
 
 
-def _padded(n_cols: int) -> int:
-    return -(-n_cols // 4) * 4
+def padded_quads(n_cols: int) -> int:
+    """Groups of four columns, an even number of them."""
+    return -(-n_cols // 8) * 2
 
 
 @njit(nogil=True, cache=True)
@@ -129,14 +138,12 @@ def _quantise(numbers, start, end, scale, out):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _write(panels_bytes, quantised, position, n_columns):  # type: ignore[no-untyped-def]
     """Put one row's bytes, 128 added, in its lane of its panel."""
-    quads = (n_columns + 3) // 4
-    base = (position // PANEL_ROWS) * quads * PANEL_ROWS * 4 + (position % PANEL_ROWS) * 4
-    for quad in range(quads):
-        at = base + quad * PANEL_ROWS * 4
-        for byte in range(4):
-            k = 4 * quad + byte
-            number = np.int32(quantised[k]) if k < n_columns else np.int32(0)
-            panels_bytes[at + byte] = np.uint8(number + 128)
+    n_quads = (n_columns + 7) // 8 * 2
+    quantised[n_columns : 4 * n_quads] = 0
+    source, words = quantised.view(np.int32), panels_bytes.view(np.int32)
+    base = (position // PANEL_ROWS) * n_quads * PANEL_ROWS + position % PANEL_ROWS
+    for quad in range(n_quads):
+        words[base + quad * PANEL_ROWS] = source[quad] ^ np.int32(-2139062144)
 
 
 @njit(nogil=True, cache=True)
@@ -213,7 +220,7 @@ def pack_panels(panels, start, centred, components, quads, error, eps):  # type:
 
     Lanes of the last panel that hold no row get limits that no pair can meet.
     """
-    scratch = np.empty(max(centred.shape[1], components.shape[1]), np.int8)
+    scratch = np.empty((max(centred.shape[1], components.shape[1]) + 7) // 8 * 8, np.int8)
     n_rows = panels.rows.size
     for r in range(centred.shape[0]):
         position = start + r
@@ -232,14 +239,15 @@ def pack_panels(panels, start, centred, components, quads, error, eps):  # type:
 
 
 @njit(nogil=True, cache=True)
-def pack_left(panels, positions, stage_bytes, n_quads, out):  # type: ignore[no-untyped-def]
+def pack_left(panel_bytes, positions, n_quads, out, out_at):  # type: ignore[no-untyped-def]
     """Gather up to 8 rows as the left operand: signed bytes, int32[n_quads, 8] in ``out``."""
-    words = stage_bytes.view(np.int32)
-    for lane in range(positions.size):
-        position = positions[lane]
-        base = (position // PANEL_ROWS) * n_quads * PANEL_ROWS + position % PANEL_ROWS
+    words = panel_bytes.view(np.int32)
+    for lane in range(BLOCK_ROWS):
+        if lane >= positions.size:
+            for quad in range(n_quads):
+                out[out_at + quad * BLOCK_ROWS + lane] = 0
+            continue
+        base = (positions[lane] // PANEL_ROWS) * n_quads * PANEL_ROWS + positions[lane] % PANEL_ROWS
         for quad in range(n_quads):
-            out[quad * BLOCK_ROWS + lane] = words[base + quad * PANEL_ROWS] ^ np.int32(-2139062144)
-    for lane in range(positions.size, BLOCK_ROWS):
-        for quad in range(n_quads):
-            out[quad * BLOCK_ROWS + lane] = 0
+            word = words[base + quad * PANEL_ROWS] ^ np.int32(-2139062144)
+            out[out_at + quad * BLOCK_ROWS + lane] = word
