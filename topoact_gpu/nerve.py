@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from topoact_gpu.errors import DataError, ParameterError
 
-__all__ = ["Nerve", "nerve"]
+__all__ = ["Nerve", "RowNodes", "nerve", "transpose"]
 
 _Ints = NDArray[np.int64]
 _ROWS_A_BLOCK = 2**17
@@ -42,8 +42,16 @@ class Nerve:
 
 
 @dataclass(frozen=True)
-class _RowNodes:
-    """The nodes of each row, ascending: memberships the other way round."""
+class RowNodes:
+    """The nodes of each row, ascending: memberships the other way round.
+
+    Attributes
+    ----------
+    indptr : int64[n_rows + 1]
+        Row ``r`` lies in ``nodes[indptr[r]:indptr[r + 1]]``.
+    nodes : int32[nnz]
+    n_nodes : int
+    """
 
     indptr: _Ints
     nodes: NDArray[np.int32]
@@ -114,7 +122,7 @@ def nerve(
             raise ParameterError(f"{name} must be a whole number of at least 1, got {value!r}")
     indptr, rows = _as_ints(indptr), _as_ints(rows)
     threads = n_threads or _usable_threads()
-    row_nodes = _transpose(indptr, rows, n_rows, threads)
+    row_nodes = transpose(indptr, rows, n_rows, threads)
     level = _Simplices(np.arange(row_nodes.n_nodes, dtype=np.int64)[:, None], indptr, rows)
     found: list[_Ints] = []
     for dimension in range(1, max_dimension + 1):
@@ -133,10 +141,32 @@ def _jaccard(edges: _Ints, sizes: _Ints) -> NDArray[np.float64]:
     return shared / (sizes[source] + sizes[target] - shared)
 
 
-def _transpose(indptr: _Ints, rows: _Ints, n_rows: int, n_threads: int) -> _RowNodes:
-    """List the nodes of each row, ascending."""
+def transpose(indptr: _Ints, rows: _Ints, n_rows: int, n_threads: int | None = None) -> RowNodes:
+    """List the nodes of each row, ascending.
+
+    Parameters
+    ----------
+    indptr, rows, n_rows, n_threads
+        As for `nerve`.
+
+    Returns
+    -------
+    RowNodes
+
+    Raises
+    ------
+    DataError
+        ``indptr`` and ``rows`` are no memberships of ``n_rows`` rows.
+
+    Examples
+    --------
+    >>> held = transpose(np.array([0, 2, 3]), np.array([0, 2, 2]), 3)
+    >>> held.indptr.tolist(), held.nodes.tolist()
+    ([0, 1, 1, 3], [0, 0, 1])
+    """
     from topoact_gpu.kernels.nerve import cpu
 
+    n_threads = n_threads or _usable_threads()
     _check_indptr(indptr, rows)
     bad = cpu.first_bad(indptr, rows, n_rows)
     if bad >= 0:
@@ -158,7 +188,7 @@ def _transpose(indptr: _Ints, rows: _Ints, n_rows: int, n_threads: int) -> _RowN
         np.cumsum(row_indptr, out=row_indptr)
         fill = partial(cpu.fill_nodes, indptr, rows)
         list(pool.map(fill, cuts, cuts[1:], repeat(row_indptr), repeat(nodes)))
-    return _RowNodes(row_indptr, nodes, n_nodes)
+    return RowNodes(row_indptr, nodes, n_nodes)
 
 
 def _check_indptr(indptr: _Ints, rows: _Ints) -> None:
@@ -171,7 +201,7 @@ def _check_indptr(indptr: _Ints, rows: _Ints) -> None:
         )
 
 
-def _extend(level: _Simplices, row_nodes: _RowNodes, minimum: int, n_threads: int) -> _Ints:
+def _extend(level: _Simplices, row_nodes: RowNodes, minimum: int, n_threads: int) -> _Ints:
     """Return (simplex, added node, shared rows) for all extensions by one later node."""
     from topoact_gpu.kernels.nerve import cpu
 
@@ -195,7 +225,7 @@ def _extend(level: _Simplices, row_nodes: _RowNodes, minimum: int, n_threads: in
 
 
 def _with_rows(
-    level: _Simplices, nodes: _Ints, extended: _Ints, row_nodes: _RowNodes, n_threads: int
+    level: _Simplices, nodes: _Ints, extended: _Ints, row_nodes: RowNodes, n_threads: int
 ) -> _Simplices:
     """Give the extended simplices their rows."""
     from topoact_gpu.kernels.nerve import cpu
@@ -224,7 +254,7 @@ def _with_rows(
 
 
 def _in_ranges(
-    function: Callable[[int, int], Any], level: _Simplices, row_nodes: _RowNodes, n_threads: int
+    function: Callable[[int, int], Any], level: _Simplices, row_nodes: RowNodes, n_threads: int
 ) -> list[Any]:
     """Call ``function(start, stop)`` for ranges of simplices of about equal work, in threads."""
     from topoact_gpu.kernels.nerve import cpu
