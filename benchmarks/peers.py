@@ -252,7 +252,7 @@ ENTRIES = {
     "gudhi": Entry("GUDHI", "gudhi", gate.Rules("centred", lone_rows=True)),
     "kepler": Entry("KeplerMapper", "kepler", CENTRED),
     "zen": Entry("zen-mapper", "zen", gate.Rules(lone_rows=True)),
-    "tda": Entry("tda-mapper", "tda", gate.Rules("centred", core_cells_only=True)),
+    "tda": Entry("tda-mapper", "tda", gate.Rules("centred", core_cells_only=True, any_border=True)),
     "giotto": Entry("giotto-tda", "giotto", gate.Rules(noise_nodes=True)),
 }
 
@@ -400,7 +400,7 @@ def reference_of(case: cases.Case, family: str, cache: Path) -> gate.Reference:
 
     folder = Path(cache) / "references"
     folder.mkdir(parents=True, exist_ok=True)
-    key = f"{case.name}-{family}-{N_INTERVALS}-{OVERLAP}-{case.eps}-sklearn{sklearn.__version__}"
+    key = f"{case.name}-{family}-{N_INTERVALS}-{OVERLAP}-{case.eps}-sklearn{sklearn.__version__}-v2"
     path = folder / f"{key}.npz"
     if not path.exists():
         print(f"  (checking needs the naive graph, {family} cover: scikit-learn, a while)")

@@ -72,7 +72,7 @@ def _reference(case: cases.Case, lens: np.ndarray, options) -> tuple[list[int], 
     folder = Path(options.cache) / "references"
     folder.mkdir(parents=True, exist_ok=True)
     key = "-".join(map(str, chosen)) if options.checked_intervals else "all"
-    path = folder / f"{case.name}-inside-{case.eps}-of-{key}.npz"
+    path = folder / f"{case.name}-inside-{case.eps}-of-{key}-v2.npz"
     if not path.exists():
         print("  (checking needs naive intervals: scikit-learn, minutes)", file=sys.stderr)
         ref = gate.reference(

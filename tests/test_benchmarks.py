@@ -190,6 +190,27 @@ class TestGate:
         wrong = answer_of([n for k, n in enumerate(nodes) if k != far[0]])
         assert gate.compare(wrong, ref, gate.Rules(), lens)
 
+    def test_border_rows_may_move_only_where_the_rules_say_so(self):
+        # Two clusters, and one row in reach of a core row of each.
+        lens = np.array([0.0, 0.1, 0.2, 1.0, 1.8, 1.9, 2.0])
+        points = np.array([0.0, 0.1, 0.2, 1.1, 2.0, 2.1, 2.2])[:, None]
+        ends = gate.naive_cover(lens, "inside", 1, 0.0)
+        ref = gate.reference(points, lens, ends, eps=0.95, min_samples=4)
+        assert ref.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
+        assert np.flatnonzero(ref.core).tolist() == [2, 4]
+        lenient = gate.Rules(any_border=True)
+        moved = answer_of([(0, np.array([0, 1, 2])), (0, np.array([3, 4, 5, 6]))])
+        assert gate.compare(moved, ref, lenient, lens) == []
+        assert gate.compare(moved, ref, gate.Rules(), lens)
+        for wrong in (
+            [(0, np.array([0, 1, 2])), (0, np.array([4, 5, 6]))],
+            [(0, np.array([0, 1, 3])), (0, np.array([2, 4, 5, 6]))],
+            [(0, np.array([0, 1, 2, 4])), (0, np.array([3, 5, 6]))],
+            [(0, np.array([0, 1, 2, 3])), (0, np.array([3, 4, 5, 6]))],
+            [(0, np.arange(7))],
+        ):
+            assert gate.compare(answer_of(wrong), ref, lenient, lens)
+
     def test_sampled_intervals(self, solved):
         lens, rules, ref, right = solved
         if rules.family != "inside":
