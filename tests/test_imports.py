@@ -22,7 +22,7 @@ LAYERS = (
     {"device", "files"},
     {"kernels"},
     {"rows"},
-    {"store", "lens", "cover", "neighbours", "knee", "nerve", "sample", "cluster"},
+    {"store", "lens", "cover", "neighbours", "knee", "nerve", "nodes", "sample", "cluster"},
     {"graph", "convert"},
     {"mapper"},
     {"runs", "export"},
