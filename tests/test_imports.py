@@ -23,7 +23,7 @@ LAYERS = (
     {"kernels"},
     {"rows"},
     {"store", "lens", "cover", "neighbours", "knee", "nerve", "nodes", "sample", "cluster"},
-    {"graph", "convert"},
+    {"graph", "convert", "plot"},
     {"mapper"},
     {"runs", "export"},
     {"cli"},
