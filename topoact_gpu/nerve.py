@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topoact_gpu.device import resolve_threads
 from topoact_gpu.errors import DataError, ParameterError
 
 __all__ = ["Nerve", "RowNodes", "nerve", "transpose"]
@@ -121,7 +121,7 @@ def nerve(
         if not whole or value < 1:
             raise ParameterError(f"{name} must be a whole number of at least 1, got {value!r}")
     indptr, rows = _as_ints(indptr), _as_ints(rows)
-    threads = n_threads or _usable_threads()
+    threads = resolve_threads(n_threads)
     row_nodes = transpose(indptr, rows, n_rows, threads)
     level = _Simplices(np.arange(row_nodes.n_nodes, dtype=np.int64)[:, None], indptr, rows)
     found: list[_Ints] = []
@@ -166,7 +166,7 @@ def transpose(indptr: _Ints, rows: _Ints, n_rows: int, n_threads: int | None = N
     """
     from topoact_gpu.kernels.nerve import cpu
 
-    n_threads = n_threads or _usable_threads()
+    n_threads = resolve_threads(n_threads)
     _check_indptr(indptr, rows)
     bad = cpu.first_bad(indptr, rows, n_rows)
     if bad >= 0:
@@ -269,13 +269,6 @@ def _in_ranges(
     cuts = np.unique([0, *np.searchsorted(total, shares), n_simplices]).tolist()
     with ThreadPoolExecutor(n_threads) as pool:
         return list(pool.map(function, cuts[:-1], cuts[1:]))
-
-
-def _usable_threads() -> int:
-    """Count the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _as_ints(values: Any) -> _Ints:
