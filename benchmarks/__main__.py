@@ -36,6 +36,9 @@ def parser() -> argparse.ArgumentParser:
     peers.add_argument("--cases", type=names, default=names(PEER_CASES))
     peers.add_argument("--contestants", type=names, default=names(PEERS))
     peers.add_argument("--threads", type=int, default=2)
+    peers.add_argument(
+        "--prepare", action="store_true", help="only data, environments and naive graphs"
+    )
 
     floor = commands.add_parser("floor", parents=[common], help="time over the sgemm floor")
     floor.add_argument(

@@ -27,6 +27,8 @@ __all__ = [
 
 # Libraries compute the ends of their intervals in different float orders, some open, some closed.
 END_TOLERANCE = 1e-9
+# scikit-learn keeps the neighbours of every row; of more rows than this they are not listed.
+LISTED_ROWS = 45_000
 
 
 @dataclass(frozen=True)
@@ -179,14 +181,59 @@ def reference(
         core = np.zeros(len(ids), bool)
         found = ids
         if len(ids):
-            clusterer = DBSCAN(eps=eps, min_samples=min_samples, n_jobs=n_jobs)
-            found = clusterer.fit_predict(np.asarray(rows[ids], np.float64))
-            core[clusterer.core_sample_indices_] = True
+            points = np.asarray(rows[ids], np.float64)
+            if len(ids) > LISTED_ROWS:
+                found, core = blockwise_dbscan(points, eps, min_samples)
+            else:
+                clusterer = DBSCAN(eps=eps, min_samples=min_samples, n_jobs=n_jobs)
+                found = clusterer.fit_predict(points)
+                core[clusterer.core_sample_indices_] = True
         labels.append(found)
         cores.append(core)
     indptr = np.concatenate([[0], np.cumsum([len(ids) for ids in taken])]).astype(np.int64)
     flat = [np.concatenate(part).astype(np.int64) for part in (taken, labels)]
     return Reference(*ends, indptr, *flat, np.concatenate(cores))
+
+
+def blockwise_dbscan(
+    points: np.ndarray, eps: float, min_samples: int, block: int = 1000
+) -> tuple[np.ndarray, np.ndarray]:
+    """DBSCAN without neighbour lists, which would fill the memory: int64 labels, bool core rows.
+
+    The neighbours of a block of rows are found twice, in float64: for the degrees, and for the
+    components. Numbering is scikit-learn's.
+    """
+    n = len(points)
+    squares = (points**2).sum(1)
+
+    def blocks():
+        for start in range(0, n, block):
+            part = slice(start, min(start + block, n))
+            d2 = squares[part, None] + squares - 2 * points[part] @ points.T
+            d2[np.arange(part.stop - start), np.arange(start, part.stop)] = 0
+            yield part, d2 <= eps * eps
+
+    core = np.concatenate([within.sum(1) >= min_samples for _, within in blocks()])
+    component = np.where(core, np.arange(n), -1)
+    reached = []
+    for part, within in blocks():
+        within &= core
+        # A row that isn't core has few neighbours, so those may be listed.
+        reached += [
+            (i + part.start, np.flatnonzero(within[i])) for i in np.flatnonzero(~core[part])
+        ]
+        for i in np.flatnonzero(core[part]):
+            neighbours = component[within[i]]
+            lowest = neighbours.min()
+            if np.any(neighbours != lowest):
+                component[np.isin(component, neighbours)] = lowest
+    named = component.copy()
+    for i, neighbours in reached:
+        if len(neighbours):
+            named[i] = component[neighbours].min()
+    # A component is named by its smallest core row, so names are in the order of the labels.
+    names = np.unique(component[core])
+    return np.where(named >= 0, np.searchsorted(names, named), -1), core
 
 
 def expected_nodes(ref: Reference, rules: Rules, lens: np.ndarray) -> list[tuple[int, np.ndarray]]:

@@ -271,6 +271,10 @@ def run(options) -> int:
             print(f"skipped: {missing}")
             continue
         print(f"\n{case.name}: {case.shape[0]:,} x {case.shape[1]} {case.dtype}, eps {case.eps}")
+        if options.prepare:
+            for family in sorted({ENTRIES[key].rules.family for key in options.contestants}):
+                reference_of(case, family, options.cache)
+            continue
         wrong += _run_case(case, pythons, name, options)
     return wrong
 

@@ -225,6 +225,16 @@ class TestGate:
         ):
             assert gate.compare_intervals(wrong, ref, busy, lens)
 
+    @pytest.mark.parametrize("eps", [0.05, 0.12, 0.2, 5.0])
+    def test_without_neighbour_lists_as_with_them(self, eps):
+        from sklearn.cluster import DBSCAN
+
+        points = np.random.default_rng(3).random((400, 2))
+        labels, core = gate.blockwise_dbscan(points, eps, 5, block=37)
+        right = DBSCAN(eps=eps, min_samples=5).fit(points)
+        np.testing.assert_array_equal(labels, right.labels_)
+        np.testing.assert_array_equal(np.flatnonzero(core), right.core_sample_indices_)
+
     def test_empty_nodes_are_dropped_and_edges_renumbered(self):
         answer = gate.Answer.of([[], [3, 1], [], [1]], [(3, 1)])
         assert answer.indptr.tolist() == [0, 2, 3]
@@ -296,13 +306,23 @@ class TestPeers:
         )
         options = SimpleNamespace(
             cache=case.path.parent.parent, data=None, results=tmp_path, repeats=2, threads=1,
-            cases=[case.name], contestants=["kepler", "zen"], timeout=60,
+            cases=[case.name], contestants=["kepler", "zen"], timeout=60, prepare=False,
         )  # fmt: skip
         assert peers.run(options) == 1
         said = capsys.readouterr().out
         assert "WRONG, no time: two nodes too many" in said
         assert "not installed" in said
         assert "1.23" not in said
+        assert not (tmp_path / "peers.jsonl").exists()
+
+    def test_preparing_leaves_the_naive_graph_and_no_result(self, case, tmp_path, monkeypatch):
+        monkeypatch.setattr(environments, "pythons", lambda *_: {})
+        options = SimpleNamespace(
+            cache=case.path.parent.parent, data=None, results=tmp_path, prepare=True,
+            cases=[case.name], contestants=["kepler"],
+        )  # fmt: skip
+        assert peers.run(options) == 0
+        assert list((options.cache / "references").glob(f"{case.name}-centred-*"))
         assert not (tmp_path / "peers.jsonl").exists()
 
     def test_absent_real_sets_are_skipped_in_words(self, tmp_path, monkeypatch, capsys):
