@@ -111,12 +111,12 @@ def _draw(estimator: Mapper, picture: Path, printer: Printer) -> bool:
     """Draw the graph; say so where matplotlib is not installed."""
     from importlib.util import find_spec
 
-    from .export import draw
+    from ..export import export_graph
 
     if find_spec("matplotlib") is None:
         printer.note("no picture: matplotlib is missing; pip install 'topoact-gpu[plot]'")
         return False
-    draw(estimator.graph_, picture, overwrite=True)
+    export_graph(estimator.graph_, picture, "png", overwrite=True)
     return True
 
 

@@ -3,39 +3,124 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import JsonOption, QuietOption
+from .console import JsonOption, Printer, QuietOption
 
 if TYPE_CHECKING:
     from ..graph import MapperGraph
+    from ..runs import Run
 
-__all__ = ["draw", "export"]
+__all__ = ["export"]
+
+_ENDINGS = {
+    "node-link": ".json",
+    "kmapper": ".kmapper.json",
+    "graphml": ".graphml",
+    "gexf": ".gexf",
+    "csv": "_csv",
+    "png": ".png",
+}
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run or a graph.")],
-    out: Annotated[Path, typer.Option(help="The file to write (csv: a directory).")],
     format: Annotated[
         str, typer.Option(help="node-link, kmapper, graphml, gexf, csv or png.")
     ] = "node-link",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file to write (csv: a folder). Default: beside the run."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="node-link: the row column whose commonest values each node shows."),
+    ] = None,
+    average_activations: Annotated[
+        bool,
+        typer.Option(
+            "--average-activations", help="node-link: each node's mean row, read from the store."
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Export the graph of a run to other programs.
 
+    node-link is TopoAct's JSON; kmapper is KeplerMapper's; csv is a folder of three tables.
+
     Examples:
 
-      topoact export run.zarr --format node-link --out graph.json
+      topoact export run.zarr --format node-link --labels label --out graph.json
+
+      topoact export run.zarr --format graphml
 
       topoact export run.zarr --format png --out mapper.png
     """
-    raise NotImplementedError
+    from ..errors import ParameterError
+    from ..export import export_graph
+    from ..store import nearest_name
+
+    if format not in _ENDINGS:
+        raise ParameterError(f"there is no format {format!r}{nearest_name(format, _ENDINGS)}")
+    graph, kept = _load(run)
+    out = out or run.with_name(run.name.removesuffix(".zarr") + _ENDINGS[format])
+    options: dict[str, Any] = {}
+    if format == "node-link":
+        options = _label_options(kept, labels)
+        if average_activations:
+            options["activations"] = _activations(run, kept)
+    elif labels is not None or average_activations:
+        raise ParameterError("--labels and --average-activations need --format node-link")
+    export_graph(graph, out, format, overwrite=overwrite, **options)
+    printer = Printer(as_json=as_json, quiet=quiet)
+    printer.result({"out": str(out), "format": format})
+    printer.table(f"exported {run}", [("format", format), ("saved", str(out))])
 
 
-def draw(graph: MapperGraph, picture: Path, *, overwrite: bool) -> None:
-    """Draw a graph into a picture file."""
-    raise NotImplementedError
+def _load(path: Path) -> tuple[MapperGraph, Run | None]:
+    """The graph at ``path``, and the rest of the run if it is one."""
+    from ..files import read_format
+    from ..graph import MapperGraph
+    from ..runs import load_run
+
+    if read_format(path) == "topoact-gpu/run":
+        run = load_run(path)
+        return run.graph, run
+    return MapperGraph.load(path), None
+
+
+def _label_options(run: Run | None, column: str | None) -> dict[str, Any]:
+    """Labels for the nodes' commonest classes; by default ``label``, or the only named column."""
+    from ..errors import ParameterError
+    from ..store import nearest_name
+
+    columns = {} if run is None else run.columns
+    names = {} if run is None else run.names
+    if column is not None and column not in columns:
+        raise ParameterError(f"there is no row column {column!r}{nearest_name(column, columns)}")
+    if column is None:
+        candidates = ["label"] if "label" in columns else [c for c in columns if c in names]
+        if len(candidates) != 1:
+            return {}
+        column = candidates[0]
+    return {"labels": columns[column], "label_names": names.get(column)}
+
+
+def _activations(path: Path, run: Run | None) -> Any:
+    """The layer a run was computed from."""
+    from ..errors import StoreError
+    from ..store import open_store
+
+    if run is None or run.source.get("layer") is None:
+        raise StoreError(f"{path} does not say which layer of a store its rows are from")
+    layer = open_store(run.source["path"]).layer(run.source["layer"])
+    if layer.n_rows != run.graph.n_rows:
+        raise StoreError(
+            f"layer {layer.name!r} of {run.source['path']} has {layer.n_rows:,} rows, the run "
+            f"{run.graph.n_rows:,}: the store has changed; compute the run again"
+        )
+    return layer
