@@ -175,7 +175,7 @@ def _rows_alive(masks):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _report_tile(  # type: ignore[no-untyped-def]
-    rows, norms, limits, forest, scan, left, right, positions, start, panel, scratch, counters
+    table, limits, forest, scan, left, right, positions, start, panel, scratch, counters
 ):
     """Decide the marked pairs of a tile (products over all columns); report those within eps."""
     degree, parent, minimum = forest.degree, forest.parent, forest.min_samples
@@ -208,7 +208,7 @@ def _report_tile(  # type: ignore[no-untyped-def]
                 accepted = inner * inner * (1 - 2.0**-40) - 2.0**-45 * whole_square
                 if not (inner > 0.0 and estimate <= accepted):
                     counters[_UNDECIDED] += 1
-                    if not within(rows, norms, limits, left.rows[i], right.rows[j]):
+                    if not within(table, limits, left.rows[i], right.rows[j]):
                         continue
                 counters[_WITHIN] += 1
                 found(forest, a, b)
@@ -227,14 +227,14 @@ def _n_wanted(positions, start, low, high):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def scan_chunk(  # type: ignore[no-untyped-def]
-    rows, norms, limits, forest, scan, left, right, positions, panel_range, scratch, counters, stop
+    table, limits, forest, scan, left, right, positions, panel_range, scratch, counters, stop
 ):
     """Report all pairs within eps of the left rows at ``positions`` and a run of panels.
 
     Parameters
     ----------
-    rows, norms, limits
-        See :mod:`~topoact_gpu.kernels.pairs.cpu`.
+    table : RowTable
+    limits : Limits
     forest : Forest
     scan : Scan
     left, right : Panels
@@ -357,7 +357,7 @@ def scan_chunk(  # type: ignore[no-untyped-def]
                 )
             if alive:
                 _report_tile(
-                    rows, norms, limits, forest, scan, left, right, positions, start,
+                    table, limits, forest, scan, left, right, positions, start,
                     panel, scratch, counters,
                 )
     counters[_TESTED] += tested
@@ -369,7 +369,7 @@ def scan_chunk(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def scan_positions(  # type: ignore[no-untyped-def]
-    rows, norms, limits, forest, scan, left, right, positions, panel_range, block_panels,
+    table, limits, forest, scan, left, right, positions, panel_range, block_panels,
     next_chunk, scratch, counters, stop
 ):
     """Scan chunk after chunk of ``positions`` until none is left; threads share ``next_chunk``.
@@ -387,7 +387,7 @@ def scan_positions(  # type: ignore[no-untyped-def]
         if block_panels:
             high = min(high, (some[0] // PANEL_ROWS // block_panels + 1) * block_panels)
         scan_chunk(
-            rows, norms, limits, forest, scan, left, right, some, (low, high), scratch,
+            table, limits, forest, scan, left, right, some, (low, high), scratch,
             counters, stop,
         )
 

@@ -47,6 +47,7 @@ from topoact_gpu.kernels.quantise.cpu import (
     padded_quads,
 )
 from topoact_gpu.kernels.simd import BLOCK_ROWS, PANEL_ROWS
+from topoact_gpu.kernels.table import RowTable
 
 __all__ = ["Clustered", "Problem", "cluster_rows"]
 
@@ -65,8 +66,7 @@ _PACK_BYTES = 2**19
 class Problem:
     """What is the same for all intervals of a run."""
 
-    rows: NDArray[np.generic]
-    norms: NDArray[np.float64]
+    table: RowTable
     limits: Limits
     eps: float
     """As a distance between (normalised) rows."""
@@ -77,14 +77,14 @@ class Problem:
     @property
     def reach(self) -> float:
         """eps in the frame's unit, rounded up; no two rows are further apart than the cap."""
-        cap = 8.0 * np.sqrt(self.rows.shape[1])
+        cap = 8.0 * np.sqrt(self.table.n_cols)
         return min(self.eps * self.frame.unit * (1 + 2.0**-40), cap)
 
     @property
     def superblock_rows(self) -> int:
         """Rows whose panels fit ``superblock_bytes``; whole blocks."""
         stages = len(self.frame.quads)
-        per_row = self.rows.shape[1] + 4 * int(self.frame.quads[-1]) + 36 * stages + 40
+        per_row = self.table.n_cols + 4 * int(self.frame.quads[-1]) + 36 * stages + 40
         return max(self.superblock_bytes // (per_row * CHUNK_ROWS), 1) * CHUNK_ROWS
 
 
@@ -102,7 +102,7 @@ def cluster_rows(problem: Problem, ids: NDArray[np.int64], team: Team) -> Cluste
     """DBSCAN labels of rows ``ids`` (ascending), by all threads of ``team`` together."""
     forest = empty_forest(len(ids), problem.min_samples)
     if len(ids) <= _TINY:
-        _all_pairs(problem.rows, problem.norms, problem.limits, forest, ids)
+        _all_pairs(problem.table, problem.limits, forest, ids)
         n_pairs = len(ids) * (len(ids) - 1) // 2
         counters = dict.fromkeys(COUNTERS, 0) | {"tested": n_pairs, "undecided": n_pairs}
     else:
@@ -114,12 +114,12 @@ def cluster_rows(problem: Problem, ids: NDArray[np.int64], team: Team) -> Cluste
 
 
 @njit(nogil=True, cache=True)
-def _all_pairs(rows, norms, limits, forest, ids):  # type: ignore[no-untyped-def]
+def _all_pairs(table, limits, forest, ids):  # type: ignore[no-untyped-def]
     for i in range(ids.size):
         for j in range(i + 1, ids.size):
             if settled(forest, i, j):
                 continue
-            if within(rows, norms, limits, ids[i], ids[j]):
+            if within(table, limits, ids[i], ids[j]):
                 found(forest, i, j)
 
 
@@ -152,7 +152,7 @@ class _Run:
         threads = range(self.team.n_threads)
         quads = self.problem.frame.quads
         self.counters = np.zeros((len(threads), len(COUNTERS)), np.int64)
-        self.scratch = [empty_scratch(self.problem.rows.shape[1], quads) for _ in threads]
+        self.scratch = [empty_scratch(self.problem.table.n_cols, quads) for _ in threads]
         self.sampled = np.zeros(len(self.ids), np.uint8)
 
     def everything(self) -> None:
@@ -179,13 +179,13 @@ class _Run:
 
     def _pieces(self, low: int, high: int) -> list[tuple[int, int]]:
         """Runs of whole panels small enough to stay in cache as float32."""
-        step = max(_PACK_BYTES // (4 * self.problem.rows.shape[1] * PANEL_ROWS), 1) * PANEL_ROWS
+        step = max(_PACK_BYTES // (4 * self.problem.table.n_cols * PANEL_ROWS), 1) * PANEL_ROWS
         return [(at, min(at + step, high)) for at in range(low, high, step)]
 
     def _centred(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         frame = self.problem.frame
         out = np.empty((len(ids), len(frame.mean)), np.float32)
-        centre_rows(self.problem.rows, self.problem.norms, ids, frame.mean, frame.unit, out)
+        centre_rows(self.problem.table, ids, frame.mean, frame.unit, out)
         return out
 
     def _coordinates(self) -> NDArray[np.float32]:
@@ -210,7 +210,7 @@ class _Run:
 
     def _pack(self, local: NDArray[np.int32]) -> Panels:
         frame, reach = self.problem.frame, self.problem.reach
-        panels = empty_panels(len(local), self.problem.rows.shape[1], frame.quads)
+        panels = empty_panels(len(local), self.problem.table.n_cols, frame.quads)
         panels.local[:] = local
         panels.rows[:] = self.ids[local]
         panels.block[:] = self.block_of[local]
@@ -252,7 +252,7 @@ class _Run:
 
         def work(thread: int) -> None:
             scan_positions(
-                problem.rows, problem.norms, problem.limits, self.forest, scan, left, right,
+                problem.table, problem.limits, self.forest, scan, left, right,
                 positions, panel_range, block_panels, next_chunk, self.scratch[thread],
                 self.counters[thread], self.team.stop,
             )
@@ -355,7 +355,7 @@ class _Run:
         some = positions[(starts[:, None] * BLOCK_ROWS + np.arange(BLOCK_ROWS)).ravel()]
         panels = np.linspace(panel_range[0], panel_range[1] - 1, _N_PROBES).astype(np.int64)
         alive = probe_prefix(scan, left, right, some, panels, self.scratch[0])
-        return _best_plan(alive, quads, self.problem.rows.shape[1])
+        return _best_plan(alive, quads, self.problem.table.n_cols)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,15 @@
-"""Exact decisions on single pairs of rows, inlined into the scanning kernels.
-
-Rows arrive as stored: float16 as its bits (uint16), everything else as it is. ``norms`` is an
-empty float64 array, or for the cosine metric the norm by which each row is divided.
-"""
+"""Exact decisions on single pairs of rows, inlined into the scanning kernels."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
-from numpy.typing import NDArray
+from numba import njit
 
-from topoact_gpu.kernels.simd import half_to_float
+from topoact_gpu.kernels.table import FLOAT32, FLOAT64, HALF, norm_of, number, row_at
 
-__all__ = ["Limits", "column_norm", "pair_limits", "pair_square", "pair_square_fast", "value", "within"]
+__all__ = ["Limits", "pair_limits", "pair_square", "pair_square_fast", "within"]
 
 
 class Limits(NamedTuple):
@@ -45,65 +39,62 @@ def pair_limits(square: float, n_cols: int) -> Limits:
     return Limits(square, square * (1 - slack), square * (1 + slack))
 
 
-def value(rows: NDArray[np.generic], row: int, column: int) -> float:
-    """The stored number as float64 (only inside compiled code)."""
-    raise TypeError("value() exists in compiled code only")
+def _sum_for(kind: int, *, fast: bool) -> Any:
+    """The loop over columns for one kind of number; norms of 0.0 mean 'not divided'."""
+    relaxed = {"reassoc", "contract", "nsz"} if fast else False
+
+    @njit(nogil=True, cache=True, fastmath=relaxed)
+    def total_square(at_a, at_b, n_cols, norm_a, norm_b):  # type: ignore[no-untyped-def]
+        total = 0.0
+        if norm_a > 0.0:
+            for k in range(n_cols):
+                step = number(at_a, k, kind) / norm_a - number(at_b, k, kind) / norm_b
+                total += step * step
+        else:
+            for k in range(n_cols):
+                step = number(at_a, k, kind) - number(at_b, k, kind)
+                total += step * step
+        return total
+
+    return total_square
 
 
-@overload(value, inline="always")
-def _value(rows, row, column):  # type: ignore[no-untyped-def]
-    if rows.dtype is types.uint16:
-        return lambda rows, row, column: np.float64(half_to_float(rows[row, column]))
-    return lambda rows, row, column: np.float64(rows[row, column])
+_HALF, _FLOAT32, _FLOAT64 = (_sum_for(k, fast=False) for k in (HALF, FLOAT32, FLOAT64))
+_HALF_FAST, _FLOAT32_FAST, _FLOAT64_FAST = (
+    _sum_for(k, fast=True) for k in (HALF, FLOAT32, FLOAT64)
+)
 
 
 @njit(nogil=True, cache=True)
-def pair_square(rows, norms, a, b):  # type: ignore[no-untyped-def]
+def pair_square(table, a, b):  # type: ignore[no-untyped-def]
     """Squared distance by the definition: column order, no fused multiply-add."""
-    total = 0.0
-    if norms.size:
-        for k in range(rows.shape[1]):
-            step = value(rows, a, k) / norms[a] - value(rows, b, k) / norms[b]
-            total += step * step
-    else:
-        for k in range(rows.shape[1]):
-            step = value(rows, a, k) - value(rows, b, k)
-            total += step * step
-    return total
-
-
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def pair_square_fast(rows, norms, a, b):  # type: ignore[no-untyped-def]
-    """The same sum in any order, several columns at a time."""
-    total = 0.0
-    if norms.size:
-        norm_a, norm_b = norms[a], norms[b]
-        for k in range(rows.shape[1]):
-            step = value(rows, a, k) / norm_a - value(rows, b, k) / norm_b
-            total += step * step
-    else:
-        for k in range(rows.shape[1]):
-            step = value(rows, a, k) - value(rows, b, k)
-            total += step * step
-    return total
+    at_a, at_b, n_cols = row_at(table, a), row_at(table, b), table.n_cols
+    norm_a, norm_b = norm_of(table, a), norm_of(table, b)
+    if table.kind == HALF:
+        return _HALF(at_a, at_b, n_cols, norm_a, norm_b)
+    if table.kind == FLOAT32:
+        return _FLOAT32(at_a, at_b, n_cols, norm_a, norm_b)
+    return _FLOAT64(at_a, at_b, n_cols, norm_a, norm_b)
 
 
 @njit(nogil=True, cache=True)
-def within(rows, norms, limits, a, b):  # type: ignore[no-untyped-def]
+def pair_square_fast(table, a, b):  # type: ignore[no-untyped-def]
+    """The same sum in any order, several columns at a time."""
+    at_a, at_b, n_cols = row_at(table, a), row_at(table, b), table.n_cols
+    norm_a, norm_b = norm_of(table, a), norm_of(table, b)
+    if table.kind == HALF:
+        return _HALF_FAST(at_a, at_b, n_cols, norm_a, norm_b)
+    if table.kind == FLOAT32:
+        return _FLOAT32_FAST(at_a, at_b, n_cols, norm_a, norm_b)
+    return _FLOAT64_FAST(at_a, at_b, n_cols, norm_a, norm_b)
+
+
+@njit(nogil=True, cache=True)
+def within(table, limits, a, b):  # type: ignore[no-untyped-def]
     """Whether rows a and b lie within eps, exactly as the definition says."""
-    fast = pair_square_fast(rows, norms, a, b)
+    fast = pair_square_fast(table, a, b)
     if fast <= limits.surely:
         return True
     if fast > limits.never:
         return False
-    return pair_square(rows, norms, a, b) <= limits.square
-
-
-@njit(nogil=True, cache=True)
-def column_norm(rows, row):  # type: ignore[no-untyped-def]
-    """Euclidean norm, squares summed in column order in float64."""
-    total = 0.0
-    for k in range(rows.shape[1]):
-        number = value(rows, row, k)
-        total += number * number
-    return np.sqrt(total)
+    return pair_square(table, a, b) <= limits.square

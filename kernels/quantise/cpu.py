@@ -13,14 +13,14 @@ one more coordinate because | |r_x| - |r_y| | <= |r_x - r_y|.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from topoact_gpu.kernels.pairs.cpu import value
 from topoact_gpu.kernels.simd import BLOCK_ROWS, PANEL_ROWS
+from topoact_gpu.kernels.table import FLOAT32, FLOAT64, HALF, norm_of, number, row_at
 
 __all__ = [
     "Frame",
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _SCALE_FLOOR = 2.0**-40
-_FLOAT32 = 2.0**-24
+_HALF_ULP = 2.0**-24
 _SLACK = 2.0**-19
 """Relative error of the float32 comparison: 12 roundings of 2**-24, and room to spare."""
 
@@ -92,17 +92,35 @@ def padded_quads(n_cols: int) -> int:
     return -(-n_cols // 8) * 2
 
 
-@njit(nogil=True, cache=True)
-def centre_rows(rows, norms, ids, mean, unit, out):  # type: ignore[no-untyped-def]
-    """out[r] = float32((rows[ids[r]] - mean) * unit), the subtraction in float64."""
-    for r in range(ids.size):
-        row = ids[r]
-        if norms.size:
+def _centre_for(kind: int) -> Any:
+    """The loop over columns for one kind of number."""
+
+    @njit(nogil=True, cache=True)
+    def centre(address, norm, mean, unit, out):  # type: ignore[no-untyped-def]
+        if norm > 0.0:
             for k in range(mean.size):
-                out[r, k] = (value(rows, row, k) / norms[row] - mean[k]) * unit
+                out[k] = (number(address, k, kind) / norm - mean[k]) * unit
         else:
             for k in range(mean.size):
-                out[r, k] = (value(rows, row, k) - mean[k]) * unit
+                out[k] = (number(address, k, kind) - mean[k]) * unit
+
+    return centre
+
+
+_HALF, _FLOAT32, _FLOAT64 = (_centre_for(kind) for kind in (HALF, FLOAT32, FLOAT64))
+
+
+@njit(nogil=True, cache=True)
+def centre_rows(table, ids, mean, unit, out):  # type: ignore[no-untyped-def]
+    """out[r] = float32((row ids[r] - mean) * unit), the subtraction in float64."""
+    for r in range(ids.size):
+        address, norm = row_at(table, ids[r]), norm_of(table, ids[r])
+        if table.kind == HALF:
+            _HALF(address, norm, mean, unit, out[r])
+        elif table.kind == FLOAT32:
+            _FLOAT32(address, norm, mean, unit, out[r])
+        else:
+            _FLOAT64(address, norm, mean, unit, out[r])
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
@@ -184,9 +202,9 @@ def _pack_prefix(panels, position, eps, z_norm, components, quads, error, scratc
         norm += more_norm
         lost += more_lost
         length = np.sqrt(norm)
-        outer, inner = z_norm * (1 + 4 * _FLOAT32), max(length - blur, 0.0)
+        outer, inner = z_norm * (1 + 4 * _HALF_ULP), max(length - blur, 0.0)
         high = np.sqrt(max(outer * outer - inner * inner, 0.0))
-        outer, inner = z_norm * (1 - 4 * _FLOAT32), length + blur
+        outer, inner = z_norm * (1 - 4 * _HALF_ULP), length + blur
         low = np.sqrt(max(outer * outer - inner * inner, 0.0))
         rest = 0.5 * (low + high)
         total_lost = np.sqrt(lost) * (1 + 2.0**-30) + blur + (0.5 + 2.0**-30) * (high - low)
@@ -206,7 +224,7 @@ def _pack_full(panels, position, eps, centred, scratch):  # type: ignore[no-unty
     panels.sums[position, stage] = -128 * total
     panels.scale[position] = scale
     panels.square[position] = scale * scale * squares
-    panels.lost[position] = np.sqrt(lost) * (1 + 2.0**-30) + 2 * _FLOAT32 * z_norm + 2.0**-140
+    panels.lost[position] = np.sqrt(lost) * (1 + 2.0**-30) + 2 * _HALF_ULP * z_norm + 2.0**-140
     _coefficients(
         panels, stage, position, eps, scale, panels.square[position], 0.0, panels.lost[position]
     )

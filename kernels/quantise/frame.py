@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topoact_gpu.kernels.quantise.cpu import Frame, centre_rows
+from topoact_gpu.kernels.table import RowTable
 
-__all__ = ["SEGMENTS", "components_of", "make_frame"]
+__all__ = ["SEGMENTS", "make_frame"]
 
 SEGMENTS = (32, 64, 96, 128, 192)
 """Prefix lengths, in components, after which a tile may be given up."""
@@ -16,17 +17,16 @@ _N_AXES = 8
 """Components used to order rows, kept even where no prefix is."""
 
 
-def make_frame(
-    rows: NDArray[np.generic], norms: NDArray[np.float64], ids: NDArray[np.int64], seed: int
-) -> Frame:
+def make_frame(table: RowTable, ids: NDArray[np.int64], largest: float, seed: int) -> Frame:
     """Mean, unit and basis from a seeded sample of the rows.
 
     Parameters
     ----------
-    rows : array [n_rows, n_cols], float16 as uint16
-    norms : float64[n_rows] or empty
+    table : RowTable
     ids : int64[n]
         The rows that matter.
+    largest : float
+        No number in the table is larger in absolute value.
     seed : int
 
     Returns
@@ -40,13 +40,12 @@ def make_frame(
     from subspace iteration on the sample's covariance: O(sample * n_cols^2).
     """
     generator = np.random.default_rng(seed)
-    n_cols = rows.shape[1]
+    n_cols = table.n_cols
     if len(ids) > _N_SAMPLE:
         ids = np.sort(generator.choice(ids, _N_SAMPLE, replace=False))
     sample = np.empty((len(ids), n_cols), np.float32)
-    largest = max(_largest(rows, norms), 2.0**-500)
-    unit = 2.0 ** -np.ceil(np.log2(largest))
-    centre_rows(rows, norms, ids, np.zeros(n_cols), unit, sample)
+    unit = 2.0 ** -np.ceil(np.log2(max(largest, 2.0**-500)))
+    centre_rows(table, ids, np.zeros(n_cols), unit, sample)
     scaled_mean = sample.mean(0, dtype=np.float64)
     mean = scaled_mean / unit
     sample -= scaled_mean.astype(np.float32)
@@ -56,28 +55,6 @@ def make_frame(
     if narrow.shape[1] <= _N_AXES:
         quads = [0]
     return Frame(mean, float(unit), narrow, _basis_error(basis, narrow), np.array(quads))
-
-
-def _largest(rows: NDArray[np.generic], norms: NDArray[np.float64]) -> float:
-    """Upper bound on the absolute values."""
-    if norms.size:
-        return 1.0
-    if rows.dtype == np.uint16:
-        return 65504.0 if rows.size == 0 else _half_bound(rows)
-    return max(
-        (float(np.abs(rows[at : at + 4096]).max()) for at in range(0, len(rows), 4096)),
-        default=1.0,
-    )
-
-
-def _half_bound(rows: NDArray[np.generic]) -> float:
-    """Largest absolute float16, from the bits (their order is that of the magnitudes)."""
-    step = max(1, 2**22 // rows.shape[1])
-    bits = max(
-        int(np.bitwise_and(rows[at : at + step], np.uint16(0x7FFF)).max())
-        for at in range(0, len(rows), step)
-    )
-    return float(np.uint16(bits).view(np.float16))
 
 
 def _n_components(n_cols: int) -> int:
@@ -119,7 +96,3 @@ def _basis_error(basis: NDArray[np.float64], narrow: NDArray[np.float32]) -> flo
     product = 1.1 * (n_cols + 2) * 2.0**-24 * float(np.sqrt(n_components))
     return 2 * skew + rounding + product + 2.0**-22
 
-
-def components_of(centred: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
-    """float32[n, n_components] of centred rows."""
-    return centred @ frame.basis

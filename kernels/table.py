@@ -1,0 +1,103 @@
+"""A table of rows as compiled code sees it: an address, a stride and a kind of number.
+
+One compiled kernel serves float16, float32 and float64, writable or not, because none of that
+is in its type; and no reference is counted in the loops, because an address has none.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from topoact_gpu.kernels.simd import half_to_float
+
+__all__ = [
+    "FLOAT32",
+    "FLOAT64",
+    "HALF",
+    "RowTable",
+    "make_table",
+    "norm_of",
+    "number",
+    "row_at",
+]
+
+HALF, FLOAT32, FLOAT64 = 0, 1, 2
+_KINDS = {"float16": HALF, "float32": FLOAT32, "float64": FLOAT64}
+
+
+class RowTable(NamedTuple):
+    """Rows in memory; whoever made it keeps the array alive."""
+
+    address: int
+    stride: int
+    """Bytes from one row to the next."""
+    n_rows: int
+    n_cols: int
+    kind: int
+    """HALF, FLOAT32 or FLOAT64."""
+    norms: NDArray[np.float64]
+    """What each row is divided by (the cosine metric), or empty."""
+
+
+def make_table(array: NDArray[Any], norms: NDArray[np.float64] | None = None) -> RowTable:
+    """Describe a two-dimensional float array whose columns are adjacent in memory."""
+    if array.dtype.name not in _KINDS or array.strides[1] != array.itemsize:
+        raise TypeError(f"no table of {array.dtype} with strides {array.strides}")
+    return RowTable(
+        array.ctypes.data,
+        array.strides[0],
+        *array.shape,
+        _KINDS[array.dtype.name],
+        np.empty(0) if norms is None else norms,
+    )
+
+
+def _reader(kind: ir.Type, numba_type: Any) -> Any:
+    """``read(address, k)``; indexed from a pointer, which is what vectorises."""
+
+    @intrinsic
+    def read(typingctx, address, k):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            pointer = builder.inttoptr(args[0], kind.as_pointer())
+            return builder.load(builder.gep(pointer, [args[1]]))
+
+        return numba_type(types.int64, types.int64), codegen
+
+    return read
+
+
+_read_half = _reader(ir.IntType(16), types.uint16)
+_read_float = _reader(ir.FloatType(), types.float32)
+_read_double = _reader(ir.DoubleType(), types.float64)
+
+
+@njit(inline="always")
+def number(address, k, kind):  # type: ignore[no-untyped-def]
+    """Number k of the row at an address, as float64.
+
+    ``kind`` must be a constant where it matters: the compiler does not take the choice out of
+    a loop by itself, and a loop with the choice inside is ten times slower.
+    """
+    if kind == HALF:
+        return np.float64(half_to_float(_read_half(address, k)))
+    if kind == FLOAT32:
+        return np.float64(_read_float(address, k))
+    return _read_double(address, k)
+
+
+@njit(inline="always")
+def row_at(table, row):  # type: ignore[no-untyped-def]
+    """Address of a row."""
+    return table.address + row * table.stride
+
+
+@njit(inline="always")
+def norm_of(table, row):  # type: ignore[no-untyped-def]
+    """What a row is divided by, or 0.0 where rows stay as they are."""
+    return table.norms[row] if table.norms.size else 0.0
