@@ -99,68 +99,67 @@ def _write_xml(root: ElementTree.Element, file: Path) -> None:
 
 def _graphml(graph: MapperGraph) -> ElementTree.Element:
     """Return the graph as GraphML 1.0."""
-    nodes, edges = convert.node_columns(graph), convert.edge_columns(graph)
+    nodes, edges = convert.node_columns(graph), _edge_values(graph)
     root = ElementTree.Element("graphml", xmlns="http://graphml.graphdrawing.org/xmlns")
-    for kind, columns in (("node", nodes), ("edge", _edge_values(edges))):
+    for kind, columns in (("node", nodes), ("edge", edges)):
         for name, values in columns.items():
-            type_name = "double" if values.dtype.kind == "f" else "long"
-            key = {"id": f"{kind}_{name}", "for": kind, "attr.name": name, "attr.type": type_name}
-            ElementTree.SubElement(root, "key", key)
+            key = {"id": f"{kind}_{name}", "for": kind, "attr.name": name}
+            ElementTree.SubElement(root, "key", {**key, "attr.type": _type_name(values)})
     body = ElementTree.SubElement(root, "graph", edgedefault="undirected")
-    for node, values in enumerate(_records(nodes)):
-        item = ElementTree.SubElement(body, "node", id=f"{node}")
-        _add_data(item, "node", values)
-    ends = zip(edges["source"].tolist(), edges["target"].tolist(), strict=True)
-    for (source, target), values in zip(ends, _records(_edge_values(edges)), strict=True):
-        item = ElementTree.SubElement(body, "edge", source=f"{source}", target=f"{target}")
-        _add_data(item, "edge", values)
+    for node, record in enumerate(_records(nodes)):
+        _add_data(ElementTree.SubElement(body, "node", id=f"{node}"), "node", record)
+    for (source, target), record in zip(_ends(graph), _records(edges), strict=True):
+        item = ElementTree.SubElement(body, "edge", source=source, target=target)
+        _add_data(item, "edge", record)
     return root
 
 
-def _add_data(item: ElementTree.Element, kind: str, values: dict[str, Any]) -> None:
-    for name, value in values.items():
+def _add_data(item: ElementTree.Element, kind: str, record: dict[str, Any]) -> None:
+    for name, value in record.items():
         ElementTree.SubElement(item, "data", key=f"{kind}_{name}").text = repr(value)
 
 
 def _gexf(graph: MapperGraph) -> ElementTree.Element:
     """Return the graph as GEXF 1.3; an edge's weight is its Jaccard index."""
-    nodes, edges = convert.node_columns(graph), convert.edge_columns(graph)
+    nodes, edges = convert.node_columns(graph), _edge_values(graph)
     root = ElementTree.Element("gexf", xmlns="http://gexf.net/1.3", version="1.3")
     body = ElementTree.SubElement(root, "graph", defaultedgetype="undirected")
-    for kind, columns in (("node", nodes), ("edge", _edge_values(edges))):
+    for kind, columns in (("node", nodes), ("edge", edges)):
         attributes = ElementTree.SubElement(body, "attributes", {"class": kind})
         for name, values in columns.items():
-            type_name = "double" if values.dtype.kind == "f" else "long"
-            field = {"id": f"{kind}_{name}", "title": name, "type": type_name}
+            field = {"id": f"{kind}_{name}", "title": name, "type": _type_name(values)}
             ElementTree.SubElement(attributes, "attribute", field)
     node_list = ElementTree.SubElement(body, "nodes")
-    for node, values in enumerate(_records(nodes)):
+    for node, record in enumerate(_records(nodes)):
         item = ElementTree.SubElement(node_list, "node", id=f"{node}", label=f"{node}")
-        _add_attvalues(item, "node", values)
+        _add_attvalues(item, "node", record)
     edge_list = ElementTree.SubElement(body, "edges")
-    ends = zip(edges["source"].tolist(), edges["target"].tolist(), strict=True)
-    pairs = zip(ends, _records(_edge_values(edges)), strict=True)
-    for edge, ((source, target), values) in enumerate(pairs):
-        item = ElementTree.SubElement(
-            edge_list,
-            "edge",
-            id=f"{edge}",
-            source=f"{source}",
-            target=f"{target}",
-            weight=repr(values["jaccard"]),
-        )
-        _add_attvalues(item, "edge", values)
+    pairs = zip(_ends(graph), _records(edges), strict=True)
+    for edge, ((source, target), record) in enumerate(pairs):
+        item = ElementTree.SubElement(edge_list, "edge", id=f"{edge}", source=source, target=target)
+        item.set("weight", repr(record["jaccard"]))
+        _add_attvalues(item, "edge", record)
     return root
 
 
-def _add_attvalues(item: ElementTree.Element, kind: str, values: dict[str, Any]) -> None:
+def _add_attvalues(item: ElementTree.Element, kind: str, record: dict[str, Any]) -> None:
     parent = ElementTree.SubElement(item, "attvalues")
-    for name, value in values.items():
+    for name, value in record.items():
         field = {"for": f"{kind}_{name}", "value": repr(value)}
         ElementTree.SubElement(parent, "attvalue", field)
 
 
-def _edge_values(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _type_name(values: NDArray[Any]) -> str:
+    return "double" if values.dtype.kind == "f" else "long"
+
+
+def _ends(graph: MapperGraph) -> list[tuple[str, str]]:
+    """Return source and target of each edge as the text that XML wants."""
+    return [(f"{source}", f"{target}") for source, target in graph.edges[:, :2].tolist()]
+
+
+def _edge_values(graph: MapperGraph) -> dict[str, NDArray[Any]]:
+    columns = convert.edge_columns(graph)
     return {name: columns[name] for name in ("shared", "jaccard")}
 
 
