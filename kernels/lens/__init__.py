@@ -1,0 +1,1 @@
+"""One number a row: norms and simple statistics."""

@@ -1,0 +1,1 @@
+"""Exact distances to the nearest neighbours of some rows among others."""
