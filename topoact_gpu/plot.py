@@ -133,7 +133,7 @@ def _along_lens(graph: MapperGraph) -> _Floats:
     if layers.size == 1:
         return np.zeros(lens.size)
     if _is_uneven(graph):
-        return 1.2 * layer
+        return 1.2 * layer.astype(np.float64)
     return 1.2 * float(np.ptp(layers)) * (lens - lens.min()) / max(float(np.ptp(lens)), 1e-300)
 
 
