@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from topoact_gpu import DBSCAN, Mapper, UniformCover
 from topoact_gpu.cli import app
+from topoact_gpu.runs import load_run
 from topoact_gpu.store import create_store, open_store
 
 RNG = np.random.default_rng(0)
@@ -321,8 +324,6 @@ def test_existing_layer_and_output(tmp_path, acts):
 
 
 def test_full_disk(tmp_path, acts, monkeypatch):
-    import errno
-
     from zarr.storage import _local
 
     def full(path, value, **options):
@@ -354,6 +355,281 @@ def test_info_of_a_store(tmp_path, acts):
 def test_info_of_nothing(tmp_path):
     fail("info", tmp_path / "none", match="nothing at")
     fail("info", tmp_path, match="no store, run or graph")
+
+
+# --- mapper ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    """A store whose layer b1 holds three blobs at different norms, labelled."""
+    rng = np.random.default_rng(1)
+    label = np.arange(300) % 3
+    X = (rng.standard_normal((300, 8)) * 0.3 + 3 * label[:, None]).astype("f4")
+    path = tmp_path / "acts.zarr"
+    with create_store(path) as store:
+        layer = store.create_layer("b1", 8, "f4", names={"label": ["cat", "dog", "emu"]})
+        layer.append(X, label=label)
+    np.save(tmp_path / "x.npy", X)
+    return path
+
+
+def test_mapper_saves_a_run(tmp_path, blobs):
+    out = tmp_path / "run.zarr"
+    options = ("--layer", "b1", "--intervals", 10, "--eps", 1.5, "--min-samples", 4, "--out", out)
+    result = succeed("mapper", blobs, *options)
+    for word in ("rows", "nodes", "edges", "components", "loops", "coverage", "noise", "eps"):
+        assert word in result.stdout
+    loaded = load_run(out)
+    layer = open_store(blobs)["b1"]
+    expected = Mapper(cover=UniformCover(10, 0.3), clusterer=DBSCAN(1.5, min_samples=4)).fit(layer)
+    assert np.array_equal(loaded.graph.edges, expected.graph_.edges)
+    assert np.array_equal(loaded.graph.rows, expected.graph_.rows)
+    assert np.array_equal(loaded.lens_values, expected.lens_values_)
+    assert np.array_equal(loaded.columns["label"], layer.column("label"))
+    assert loaded.names == {"label": ["cat", "dog", "emu"]}
+    assert loaded.source["layer"] == "b1"
+    found = json.loads(succeed("info", out, "--json").stdout)
+    assert found["nodes"] == expected.graph_.n_nodes
+    assert "eps" in succeed("info", out).stdout
+
+
+def test_mapper_json_and_quiet(blobs):
+    result = succeed("mapper", blobs, "--intervals", 10, "--eps", 1.5, "--json")
+    found = json.loads(result.stdout)
+    assert found["rows"] == 300
+    assert found["columns"] == 8
+    assert found["eps"] == 1.5
+    assert found["report"]["parameters"]
+    assert result.stderr == ""
+    result = succeed("mapper", blobs, "--intervals", 10, "--eps", 1.5, "--quiet")
+    assert result.stdout == result.stderr == ""
+
+
+def test_mapper_options(tmp_path, blobs):
+    succeed(
+        "mapper",
+        blobs,
+        "--lens",
+        "pca:2",
+        "--intervals",
+        "5,4",
+        "--overlap",
+        "0.2,0.4",
+        "--eps",
+        2,
+        "--max-dimension",
+        2,
+        "--threads",
+        1,
+        "--memory-budget",
+        "1GB",
+    )
+    succeed("mapper", blobs, "--cover", "kepler", "--metric", "cosine", "--eps", 0.5)
+    succeed(
+        "mapper",
+        blobs,
+        "--cover",
+        "balanced",
+        "--intervals",
+        5,
+        "--seed",
+        3,
+        "--eps",
+        2,
+        "--min-intersection",
+        2,
+        "--device",
+        "cpu",
+    )
+    one = json.loads(succeed("mapper", blobs, "--eps", 2, "--json").stdout)
+    two = json.loads(succeed("mapper", tmp_path / "x.npy", "--eps", 2, "--json").stdout)
+    assert (one["nodes"], one["edges"]) == (two["nodes"], two["edges"])
+
+
+BAD_PARAMETERS = {
+    "overlap of 1": (("--overlap", "1"), "overlap"),
+    "negative overlap": (("--overlap", "-0.1"), "overlap"),
+    "no number": (("--overlap", "much"), "--overlap must be numbers"),
+    "NaN overlap": (("--overlap", "nan"), "overlap"),
+    "no intervals": (("--intervals", "0"), "intervals"),
+    "half an interval": (("--intervals", "2.5"), "--intervals must be whole numbers"),
+    "eps of 0": (("--eps", "0"), "eps"),
+    "negative eps": (("--eps", "-1"), "eps"),
+    "NaN eps": (("--eps", "nan"), "eps"),
+    "eps in words": (("--eps", "kne"), "did you mean 'knee'?"),
+    "min_samples of 0": (("--min-samples", "0"), "min_samples"),
+    "unknown lens": (("--lens", "l2nrom"), "l2norm"),
+    "lens column": (("--lens", "column:8"), "column"),
+    "unknown cover": (("--cover", "unifrom"), "did you mean 'uniform'?"),
+    "unknown metric": (("--metric", "euclidian"), "euclidean"),
+    "unknown layer": (("--layer", "b2"), "did you mean 'b1'?"),
+    "unknown device": (("--device", "gpu5"), "device"),
+    "no budget": (("--memory-budget", "plenty"), "memory_budget"),
+    "no threads": (("--threads", "0"), "n_threads"),
+    "no dimension": (("--max-dimension", "-1"), "max_dimension"),
+    "no intersection": (("--min-intersection", "0"), "min_intersection"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PARAMETERS)
+def test_bad_parameters(tmp_path, blobs, name):
+    options, message = BAD_PARAMETERS[name]
+    out = tmp_path / "run.zarr"
+    given = ("--eps", "2") if "--eps" not in options else ()
+    fail("mapper", blobs, *given, *options, "--out", out, match=message, tmp_path=tmp_path)
+
+
+BAD_ROWS = {
+    "constant lens": (np.ones((50, 3)), "constant"),
+    "one row": (np.ones((1, 3)), "1 sample"),
+    "no rows": (np.ones((0, 3)), "0 sample"),
+    "no columns": (np.ones((3, 0)), "0 feature"),
+    "NaN": (np.where(np.arange(90).reshape(30, 3) == 12, np.nan, 1.0), "row 4"),
+    "text": (np.full((5, 2), "a"), "dtype"),
+    "one dimension": (np.ones(5), "Reshape"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_rows(tmp_path, name):
+    X, message = BAD_ROWS[name]
+    x = saved(tmp_path / "x.npy", X)
+    options = ("--eps", 1, "--out", tmp_path / "run.zarr")
+    fail("mapper", x, *options, match=message, tmp_path=tmp_path)
+
+
+def test_bad_stores(tmp_path, blobs):
+    out = tmp_path / "run.zarr"
+    fail("mapper", tmp_path / "none.zarr", "--out", out, match="no activation store at")
+    fail("mapper", tmp_path / "none.npy", "--out", out, match="no file")
+    fail("mapper", tmp_path / "x.npy", "--layer", "b1", "--out", out, match="no layers")
+    saved(tmp_path / "x.npz", None, a=make())
+    fail("mapper", tmp_path / "x.npz", "--out", out, match="import it first")
+    with open_store(blobs, mode="a") as store:
+        store.create_layer("empty", 3)
+    fail("mapper", blobs, "--out", out, match="choose --layer")
+    fail("mapper", blobs, "--layer", "empty", "--out", out, match="0 sample", tmp_path=tmp_path)
+
+
+def test_truncated_chunk_of_a_store(tmp_path, blobs):
+    chunk = blobs / "layers/b1/activations/c/0/0"
+    chunk.write_bytes(chunk.read_bytes()[:1000])
+    options = ("--eps", 2, "--out", tmp_path / "run.zarr")
+    line = fail("mapper", blobs, *options, match="layer 'b1'", tmp_path=tmp_path)
+    assert "chunk 0" in line
+    chunk.write_bytes(b"")
+    fail("mapper", blobs, *options, match="chunk 0", tmp_path=tmp_path)
+
+
+def test_existing_run(tmp_path, blobs):
+    out = tmp_path / "run.zarr"
+    succeed("mapper", blobs, "--eps", 2, "--out", out)
+    fail("mapper", blobs, "--eps", 2, "--out", out, match="--overwrite", tmp_path=tmp_path)
+    succeed("mapper", blobs, "--eps", 1, "--out", out, "--overwrite")
+    assert load_run(out).report["clustering"]["eps"] == 1
+    x = tmp_path / "x.npy"
+    fail(
+        "mapper",
+        blobs,
+        "--eps",
+        2,
+        "--out",
+        x,
+        "--overwrite",
+        match="not overwritten",
+        tmp_path=tmp_path,
+    )
+
+
+def test_full_disk_while_saving_a_run(tmp_path, blobs, monkeypatch):
+    from zarr.storage import _local
+
+    def full(path, value, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_local, "_put", full)
+    out = tmp_path / "run.zarr"
+    fail("mapper", blobs, "--eps", 2, "--out", out, match="disk is full", tmp_path=tmp_path)
+    assert not out.exists()
+
+
+# --- export ------------------------------------------------------------------------------------
+
+
+FORMATS = {"node-link": "json", "kmapper": "json", "graphml": "graphml", "gexf": "gexf"}
+
+
+@pytest.fixture
+def run_path(tmp_path, blobs):
+    succeed("mapper", blobs, "--intervals", 10, "--eps", 1.5, "--out", tmp_path / "run.zarr")
+    return tmp_path / "run.zarr"
+
+
+@pytest.mark.parametrize("format", [*FORMATS, "csv", "png"])
+def test_export(tmp_path, run_path, format):
+    if format == "png":
+        pytest.importorskip("matplotlib")
+    out = tmp_path / f"graph.{FORMATS.get(format, format)}"
+    succeed("export", run_path, "--format", format, "--out", out)
+    assert out.exists()
+    fail(
+        "export", run_path, "--format", format, "--out", out, match="--overwrite", tmp_path=tmp_path
+    )
+    succeed("export", run_path, "--format", format, "--out", out, "--overwrite")
+
+
+def test_exported_node_link(tmp_path, run_path):
+    succeed("export", run_path, "--format", "node-link", "--out", tmp_path / "g.json")
+    found = json.loads((tmp_path / "g.json").read_text())
+    graph = load_run(run_path).graph
+    assert len(found["nodes"]) == graph.n_nodes
+    assert len(found["links"]) == graph.n_edges
+
+
+def test_bad_exports(tmp_path, run_path):
+    out = tmp_path / "g.json"
+    fail(
+        "export",
+        run_path,
+        "--format",
+        "graphm",
+        "--out",
+        out,
+        match="did you mean 'graphml'?",
+        tmp_path=tmp_path,
+    )
+    fail("export", tmp_path / "none", "--out", out, match="none", tmp_path=tmp_path)
+    fail("export", tmp_path / "acts.zarr", "--out", out, match="acts.zarr", tmp_path=tmp_path)
+
+
+# --- demo --------------------------------------------------------------------------------------
+
+
+def test_demo_twice(tmp_path):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "demo"
+    result = succeed("demo", "--out", out, "--no-browser")
+    for word in (
+        "10,000",
+        "112",
+        "nodes",
+        "edges",
+        "components",
+        "loops",
+        "coverage",
+        "noise",
+        "eps",
+        "time: ",
+        "saved: picture",
+        "topoact import X.npy",
+    ):
+        assert word in result.stdout
+    assert (out / "mapper.png").read_bytes()[:4] == b"\x89PNG"
+    found = json.loads(succeed("demo", "--out", out, "--no-browser", "--json").stdout)
+    assert found["rows"] == 10_000
+    assert found["nodes"] == load_run(out / "run.zarr").graph.n_nodes
+    assert sorted(p.name for p in out.iterdir()) == ["acts.zarr", "mapper.png", "run.zarr"]
 
 
 # --- the command itself ------------------------------------------------------------------------
