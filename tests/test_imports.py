@@ -19,9 +19,9 @@ PACKAGE = "topoact_gpu"
 
 LAYERS = (
     {"errors", "_numba_cache"},
-    {"device", "files"},
+    {"device", "files", "timing"},
     {"kernels"},
-    {"rows"},
+    {"rows", "resident"},
     {"store", "lens", "cover", "neighbours", "knee", "nerve", "nodes", "sample", "cluster"},
     {"graph", "convert", "plot"},
     {"mapper"},
