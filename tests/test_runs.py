@@ -85,6 +85,8 @@ def test_existing_output(tmp_path, graph):
     (tmp_path / "thesis" / "t.txt").write_text("precious")
     with pytest.raises(StoreError, match="not overwritten"):
         save(tmp_path / "thesis", graph, overwrite=True)
+    with pytest.raises(StoreError, match="no writable folder"):
+        save(tmp_path / "thesis" / "t.txt" / "deep" / "r.zarr", graph)
 
 
 def test_full_disk(tmp_path, graph, monkeypatch):

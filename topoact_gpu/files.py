@@ -105,7 +105,13 @@ def replaced_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def check_absent(path: Path, *, overwrite: bool) -> None:
-    """Raise unless ``path`` is free, or holds something of ours that may be replaced."""
+    """Raise unless ``path`` is free, or holds something of ours that may be replaced.
+
+    Called before long work too, so that it is not done in vain.
+    """
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        raise StoreError(f"{path} cannot be made: {parent} is no writable folder; write elsewhere")
     if not (path.exists() or path.is_symlink()):
         return
     if not overwrite:
