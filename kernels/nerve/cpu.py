@@ -93,6 +93,17 @@ def work_of(
         work[simplex] = total
 
 
+@njit(types.int64[:, ::1](types.int64[:, ::1], types.int64, types.int64), cache=True, nogil=True)
+def _copied(found: NDArray[np.int64], n_found: int, n_rows: int) -> NDArray[np.int64]:
+    """Return the first ``n_found`` rows in an array with room for ``n_rows``."""
+    # A loop: assigning a slice would take numba four more seconds to compile.
+    wider = np.empty((n_rows, found.shape[1]), np.int64)
+    for row in range(n_found):
+        for column in range(found.shape[1]):
+            wider[row, column] = found[row, column]
+    return wider
+
+
 @njit(
     types.int64[:, ::1](
         _INTS, _INTS, _INTS, _INTS, _NODES, types.int64, types.int64, types.int64, types.int64
@@ -132,9 +143,7 @@ def extend(
                 shared[node] += 1
                 entry -= 1
         if n_found + n_touched > found.shape[0]:
-            wider = np.empty((2 * (n_found + n_touched), 3), np.int64)
-            wider[:n_found] = found[:n_found]
-            found = wider
+            found = _copied(found, n_found, 2 * (n_found + n_touched))
         for i in range(n_touched):
             node = touched[i]
             if shared[node] >= min_intersection:
@@ -143,7 +152,7 @@ def extend(
                 found[n_found, 2] = shared[node]
                 n_found += 1
             shared[node] = 0
-    return found[:n_found].copy()
+    return _copied(found, n_found, n_found)
 
 
 # No signature: only triangles need it, so it is compiled (and kept) when they are first asked for.
