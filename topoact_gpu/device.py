@@ -13,7 +13,7 @@ import numpy as np
 
 from topoact_gpu.errors import ParameterError
 
-__all__ = ["Team", "available_threads", "resolve_budget", "resolve_threads", "single_threaded_blas"]
+__all__ = ["Team", "available_threads", "resolve_budget", "resolve_device", "resolve_threads", "single_threaded_blas"]
 
 T = TypeVar("T")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -25,6 +25,24 @@ def available_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def resolve_device(device: str) -> str:
+    """Name of the device that runs: "cpu" is the only one there is so far.
+
+    Raises
+    ------
+    ParameterError
+        "cuda" is asked for (nothing falls back silently), or an unknown name.
+    """
+    if device == "cuda":
+        raise ParameterError(
+            'device="cuda" needs the GPU backend, which this version does not have; '
+            'use device="auto" or "cpu"'
+        )
+    if device not in ("auto", "cpu"):
+        raise ParameterError(f'device must be "auto", "cpu" or "cuda", got {device!r}')
+    return "cpu"
 
 
 def resolve_threads(n_threads: int | None) -> int:

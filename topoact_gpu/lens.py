@@ -1,0 +1,277 @@
+"""Lenses: one or more float64 numbers a row, by name, by function or given."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topoact_gpu.device import Team
+from topoact_gpu.errors import DataError, ParameterError
+from topoact_gpu.kernels.lens.cpu import ROW_LENSES
+from topoact_gpu.resident import Resident
+
+__all__ = ["LENS_NAMES", "compute_lens", "given_lens", "parse_lens"]
+
+LENS_NAMES = (*ROW_LENSES, "median", "column", "pca", "umap", "density", "eccentricity")
+"""Lenses by name; column, pca and umap take a number: ``pca:2``. So may density: ``density:5``."""
+
+_BLOCK_ROWS = 2048
+_SAMPLE_ABOVE = 20_000
+_N_SAMPLE = 2_000
+_N_NEIGHBOURS = 15
+
+Lens = str | Callable[[NDArray[Any]], Any] | Sequence[Any] | NDArray[Any]
+
+
+def parse_lens(lens: str) -> tuple[str, int | None]:
+    """Name and number of a lens given as text.
+
+    Raises
+    ------
+    ParameterError
+        Unknown name (the nearest is named), or a number missing, wrong or out of place.
+
+    Examples
+    --------
+    >>> parse_lens("pca:2")
+    ('pca', 2)
+    """
+    name, colon, text = lens.strip().partition(":")
+    if name not in LENS_NAMES:
+        near = difflib.get_close_matches(name, LENS_NAMES, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ParameterError(
+            f"lens must be one of {', '.join(LENS_NAMES)}, a function or an array, "
+            f"got {lens!r}{hint}"
+        )
+    takes_number = name in ("column", "pca", "umap", "density")
+    if (colon and not takes_number) or (not colon and name == "column"):
+        wanted = "needs the number of a column" if name == "column" else "takes no number"
+        raise ParameterError(f"lens {name!r} {wanted}, got {lens!r}; write for example 'pca:2'")
+    if not colon:
+        return name, {"pca": 1, "umap": 2, "density": _N_NEIGHBOURS}.get(name)
+    lowest = 0 if name == "column" else 1
+    if not text.isdecimal() or int(text) < lowest:
+        raise ParameterError(
+            f"lens {name!r} needs a whole number of at least {lowest} after the colon, got {lens!r}"
+        )
+    return name, int(text)
+
+
+def compute_lens(lens: Lens, data: Resident, team: Team, seed: int = 0) -> NDArray[np.float64]:
+    """Evaluate a lens on all rows.
+
+    Parameters
+    ----------
+    lens : str, callable, array, or a sequence of str and callables
+        A name of LENS_NAMES (``"pca:2"``); a function from a block of rows
+        ``[n, n_cols]`` (their own dtype) to ``[n]`` or ``[n, k]`` numbers; values
+        ``[n_rows]`` or ``[n_rows, k]``. A list of names and functions puts their columns side by side.
+    data : Resident
+    team : Team
+    seed : int
+        For samples and UMAP.
+
+    Returns
+    -------
+    float64[n_rows, k]
+
+    Raises
+    ------
+    ParameterError, DataError
+
+    Notes
+    -----
+    Norms, mean, max and std sum in column order in float64 and are the same everywhere;
+    pca, umap, density and eccentricity may differ in their last bits between devices.
+    pca: eigenvectors of the covariance, summed over blocks in float64; the largest loading of
+    each is positive. density: minus the logarithm of the distance to the 15th nearest
+    neighbour (``density:k``: the k-th); eccentricity: the mean distance to the other rows;
+    both against all rows, or above 20,000 rows against a seeded sample of 2,000.
+    """
+    if isinstance(lens, str):
+        return _named(*parse_lens(lens), data, team, seed)
+    if callable(lens):
+        return _called(lens, data, team)
+    if isinstance(lens, list | tuple) and all(isinstance(x, str) or callable(x) for x in lens):
+        if not lens:
+            raise ParameterError("lens must name at least one column, got an empty list")
+        return np.hstack([compute_lens(each, data, team, seed) for each in lens])
+    return given_lens(lens, data.rows.n_rows)
+
+
+def given_lens(values: Any, n_rows: int) -> NDArray[np.float64]:
+    """Check lens values handed over as an array; float64[n_rows, k]."""
+    try:
+        array = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(
+            f"lens must be a name, a function or an array of numbers, got {values!r:.60}"
+        ) from error
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or len(array) != n_rows or array.shape[1] < 1:
+        raise DataError(
+            f"lens values must have shape [{n_rows:,}] or [{n_rows:,}, k], "
+            f"got {list(np.shape(values))}"
+        )
+    bad = np.flatnonzero(~np.isfinite(array).all(1))
+    if len(bad):
+        raise DataError(
+            f"lens values must be finite, but {len(bad):,} of {n_rows:,} rows have NaN or "
+            f"infinity; the first is row {bad[0]:,}; drop these rows or mend the lens"
+        )
+    return np.ascontiguousarray(array)
+
+
+def _named(
+    name: str, number: int | None, data: Resident, team: Team, seed: int
+) -> NDArray[np.float64]:
+    if name in ROW_LENSES:
+        return _row_lens(name, data, team)
+    if name == "median":
+        return _called(lambda block: np.median(block.astype(np.float64), axis=1), data, team)
+    if name == "density":
+        return _density(number or _N_NEIGHBOURS, data, team, seed)
+    if name == "eccentricity":
+        return _eccentricity(data, team, seed)
+    assert number is not None
+    if name == "column":
+        return _column(number, data)
+    limit = data.rows.n_cols if name == "pca" else data.rows.n_rows - 2
+    if number > limit:
+        raise ParameterError(f"lens '{name}:{number}' needs a number of at most {limit:,}")
+    return _pca(number, data, team) if name == "pca" else _umap(number, data, seed)
+
+
+def _row_lens(name: str, data: Resident, team: Team) -> NDArray[np.float64]:
+    from topoact_gpu.kernels.lens.cpu import row_lens
+
+    out = np.empty((data.rows.n_rows, 1))
+    code = ROW_LENSES.index(name)
+
+    def work(start: int) -> None:
+        stop = min(start + _BLOCK_ROWS, len(out))
+        row_lens(data.table, start, stop, code, out[start:stop, 0])
+
+    team.map(work, range(0, len(out), _BLOCK_ROWS))
+    return out
+
+
+def _column(number: int, data: Resident) -> NDArray[np.float64]:
+    if number >= data.rows.n_cols:
+        raise ParameterError(
+            f"lens 'column:{number}' needs a column below {data.rows.n_cols:,}; the first is 0"
+        )
+    return data.array[:, number : number + 1].astype(np.float64)
+
+
+def _blocks(data: Resident) -> range:
+    return range(0, data.rows.n_rows, _BLOCK_ROWS)
+
+
+def _called(
+    function: Callable[[NDArray[Any]], Any], data: Resident, team: Team
+) -> NDArray[np.float64]:
+    """Values of a function of blocks, in row order."""
+
+    def work(start: int) -> NDArray[np.float64]:
+        block = data.rows.block(start, start + _BLOCK_ROWS)
+        return given_lens(function(block), len(block))
+
+    parts = team.map(work, _blocks(data))
+    if len({part.shape[1] for part in parts}) > 1:
+        raise DataError("the lens function gave different numbers of columns for different blocks")
+    return np.vstack(parts)
+
+
+def _pca(n_components: int, data: Resident, team: Team) -> NDArray[np.float64]:
+    from scipy.linalg import eigh
+
+    n_rows, n_cols = data.rows.n_rows, data.rows.n_cols
+    shift = data.rows.block(0, _BLOCK_ROWS).astype(np.float64).mean(0)
+
+    def moments(start: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        centred = data.rows.block(start, start + _BLOCK_ROWS).astype(np.float64) - shift
+        return centred.sum(0), centred.T @ centred
+
+    total, square = np.zeros(n_cols), np.zeros((n_cols, n_cols))
+    starts = list(_blocks(data))
+    at_once = max(1, min(4 * team.n_threads, 2**28 // (8 * n_cols * n_cols)))
+    for at in range(0, len(starts), at_once):
+        # Added in the blocks' order, so that the threads do not show in the sum.
+        for part, part_square in team.map(moments, starts[at : at + at_once]):
+            total += part
+            square += part_square
+    mean = total / n_rows
+    covariance = square / n_rows - np.outer(mean, mean)
+    wanted = [n_cols - n_components, n_cols - 1]
+    directions = eigh(covariance, subset_by_index=wanted)[1][:, ::-1]
+    largest = np.abs(directions).argmax(0)
+    directions = directions * np.sign(directions[largest, np.arange(n_components)])
+
+    def project(start: int) -> NDArray[np.float64]:
+        block = data.rows.block(start, start + _BLOCK_ROWS).astype(np.float64)
+        return (block - shift - mean) @ directions
+
+    return np.vstack(team.map(project, starts))
+
+
+def _umap(n_components: int, data: Resident, seed: int) -> NDArray[np.float64]:
+    try:
+        from umap import UMAP
+    except ImportError:
+        raise ParameterError(
+            "lens 'umap' needs the package umap-learn; pip install 'topoact-gpu[umap]'"
+        ) from None
+    model = UMAP(n_components=n_components, random_state=seed, n_jobs=1)
+    return np.asarray(model.fit_transform(data.array), np.float64)
+
+
+def _sample(n_rows: int, seed: int) -> NDArray[np.int64]:
+    if n_rows <= _SAMPLE_ABOVE:
+        return np.arange(n_rows)
+    return np.sort(np.random.default_rng(seed).choice(n_rows, _N_SAMPLE, replace=False))
+
+
+def _density(k: int, data: Resident, team: Team, seed: int) -> NDArray[np.float64]:
+    from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
+    from topoact_gpu.kernels.quantise.frame import make_frame
+
+    targets = _sample(data.rows.n_rows, seed)
+    if k >= len(targets):
+        raise ParameterError(
+            f"lens 'density:{k}' needs a neighbour number below {len(targets):,}, "
+            "the rows it is measured against"
+        )
+    every = np.arange(data.rows.n_rows)
+    frame = make_frame(data.table, every, data.largest(team), seed)
+    squares = neighbour_squares(
+        data.table, every, targets, k, mean=frame.mean, unit=frame.unit, team=team
+    )
+    distances = np.sqrt(squares[:, k - 1])
+    positive = distances[distances > 0]
+    if not len(positive):
+        raise DataError(
+            f"lens 'density:{k}' needs distances above 0, but every row has {k} duplicates; "
+            "raise the number of neighbours"
+        )
+    return -np.log(np.maximum(distances, positive.min()))[:, None]
+
+
+def _eccentricity(data: Resident, team: Team, seed: int) -> NDArray[np.float64]:
+    targets = _sample(data.rows.n_rows, seed)
+    others = data.rows.take(targets).astype(np.float64)
+    mean = others.mean(0)
+    others -= mean
+    squares = (others * others).sum(1)
+
+    def work(start: int) -> NDArray[np.float64]:
+        block = data.rows.block(start, start + _BLOCK_ROWS).astype(np.float64) - mean
+        apart = (block * block).sum(1)[:, None] + squares - 2.0 * (block @ others.T)
+        return np.sqrt(np.maximum(apart, 0.0)).mean(1)
+
+    return np.concatenate(team.map(work, _blocks(data)))[:, None]
