@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PEER_CASES = "minilm_layer4,lite0_block8,synthetic-20kx512,synthetic-100kx512,synthetic-300kx512"
-PEERS = "topoact,topoact-float32,gudhi,kepler,zen,tda,giotto"
+PEERS = "topoact,gudhi,kepler,zen,tda,giotto"
 
 
 def names(text: str) -> list[str]:
@@ -44,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
     floor.add_argument(
         "--cases", type=names, default=names("minilm_layer4,lite0_block8,synthetic-100kx512")
     )
-    floor.add_argument("--filters", type=names, default=["int8", "float32"])
+    floor.add_argument(
+        "--filters", type=names, default=["int8", "float32"], help="auto forces nothing"
+    )
     floor.add_argument("--threads", type=lambda text: [int(n) for n in names(text)], default=[2])
 
     scale = commands.add_parser("scale", parents=[common], help="one million rows")

@@ -351,7 +351,8 @@ def one_sample(
         answer = gate.Answer.load(out)
     finally:
         out.unlink(missing_ok=True)
-    problems = check(case, entry, answer, sample, options.cache)
+    problems = filter_problems(entry, sample.said.get("report", {}))
+    problems += check(case, entry, answer, sample, options.cache)
     return {**describe(sample, answer, case, spec), "problems": problems}
 
 
@@ -381,11 +382,19 @@ def describe(sample: measure.Sample, answer: gate.Answer, case: cases.Case, spec
 
 def filter_used(report: dict) -> str:
     """The arithmetic the engine says it filtered with; empty for peers."""
-    implementation = report.get("implementation", {})
-    for place in (report.get("clustering", {}), implementation):
-        if isinstance(place, dict) and place.get("filter"):
-            return str(place["filter"])
-    return str(implementation) if implementation else ""
+    for part in ("clustering", "implementation"):
+        if name := report.get(part, {}).get("filter"):
+            return str(name)
+    return ""
+
+
+def filter_problems(entry: Entry, report: dict) -> list[str]:
+    """A forced filter that did not run is no figure of that filter."""
+    asked = dict(entry.env).get("TOPOACT_FILTER", "")
+    used = filter_used(report)
+    if asked and not used.startswith(asked):
+        return [f"asked for the filter {asked}, the report says {used or 'nothing'}"]
+    return []
 
 
 def check(case: cases.Case, entry: Entry, answer: gate.Answer, sample, cache: Path) -> list[str]:

@@ -175,7 +175,7 @@ def _floor(records: list[dict]) -> str:
         records, "case", "asked_filter", "threads"
     ).items():
         rows.append([
-            f"{case}", f"{asked} ({group[0]['filter']})", str(threads), _seconds(group),
+            f"{case}", " ".join([asked, f"({group[0]['filter']})" * bool(group[0]["filter"])]).strip(), str(threads), _seconds(group),
             f"{_median(group, 'floor_s'):.2f}", f"{_median(group, 'sgemm_gflops'):.0f}",
             f"{_median(group, 'over_floor'):.2f}",
         ])  # fmt: skip

@@ -343,7 +343,15 @@ class TestPeers:
 
     def test_filter_in_the_report(self):
         assert peers.filter_used({"clustering": {"filter": "int8"}}) == "int8"
+        assert peers.filter_used({"implementation": {"filter": "float32"}}) == "float32"
         assert peers.filter_used({}) == ""
+
+    def test_a_forced_filter_must_have_run(self):
+        entry = peers.ENTRIES["topoact-int8"]
+        assert peers.filter_problems(entry, {"clustering": {"filter": "int8-torch"}}) == []
+        assert peers.filter_problems(entry, {"clustering": {"filter": "float32"}})
+        assert peers.filter_problems(entry, {})
+        assert peers.filter_problems(peers.ENTRIES["topoact"], {}) == []
 
 
 class TestFloorNerveMemory:
