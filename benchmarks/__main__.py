@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PEER_CASES = "minilm_layer4,lite0_block8,synthetic-20kx512,synthetic-100kx512,synthetic-300kx512"
-PEERS = "topoact,gudhi,kepler,zen,tda,giotto"
+PEERS = "topoact,topoact-kepler,gudhi,kepler,zen,tda,giotto"
 
 
 def names(text: str) -> list[str]:

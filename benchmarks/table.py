@@ -93,6 +93,12 @@ def _seconds(records: list[dict]) -> str:
     return f"{middle:.2f}" if len(records) == 1 else f"{middle:.2f} ({low:.2f}–{high:.2f})"
 
 
+def _with_filter(title: str, group: list[dict]) -> str:
+    """A title, and the filter that the engine says it used."""
+    used = group[0].get("filter")
+    return f"{title} ({used})" if used else title
+
+
 def _markdown(title: str, head: list[str], rows: list[list[str]], notes: list[str]) -> str:
     lines = [f"**{title}**", "", "| " + " | ".join(head) + " |"]
     lines.append("| " + " | ".join("---" if i == 0 else "---:" for i in range(len(head))) + " |")
@@ -127,7 +133,7 @@ def _where(records: list[dict]) -> str:
 
 
 def _peers(records: list[dict]) -> str:
-    parts = []
+    parts = [text for text in [_summary(records)] if text]
     for (case,), samples in _grouped(records, "case").items():
         parts.append(_peers_case(case, samples))
     return "\n\n".join([*parts, HOW_TO_READ]) if parts else ""
@@ -135,15 +141,12 @@ def _peers(records: list[dict]) -> str:
 
 def _peers_case(case: str, samples: list[dict]) -> str:
     groups = _grouped(samples, "contestant")
-    walls = {key[0]: _median(group, "wall_s") for key, group in groups.items()}
-    memory = {key[0]: _median(group, "beyond_input_bytes") for key, group in groups.items()}
-    rivals = [key for key in walls if not key.startswith("topoact")]
+    walls, memory = _medians(samples, "wall_s"), _medians(samples, "beyond_input_bytes")
     ours = walls.get("topoact")
     rows = []
     for (key,), group in sorted(groups.items(), key=lambda item: walls[item[0][0]]):
-        title = group[0]["title"] + (f" ({group[0]['filter']})" if group[0]["filter"] else "")
         rows.append([
-            title,
+            _with_filter(group[0]["title"], group),
             _seconds(group),
             f"{_median(group, 'cpu_s'):.2f}",
             f"{memory[key] / 1e6:,.0f}",
@@ -155,16 +158,35 @@ def _peers_case(case: str, samples: list[dict]) -> str:
     title = f"{case}: {shape[0]:,} × {shape[1]}, eps {samples[0]['eps']:g}"
     head = ["library", "wall, s", "CPU, s", "memory beyond the input, MB", "nodes", "edges",
             "× ours"]  # fmt: skip
-    notes = [_where(samples)]
-    if ours and rivals:
+    return _markdown(title, head, rows, [_where(samples)])
+
+
+def _medians(samples: list[dict], key: str) -> dict[str, float]:
+    groups = _grouped(samples, "contestant")
+    return {name: _median(group, key) for (name,), group in groups.items()}
+
+
+def _summary(records: list[dict]) -> str:
+    """One line a case: ours beside the fastest and the leanest peer of the same run."""
+    rows = []
+    for (case,), samples in _grouped(records, "case").items():
+        walls, memory = _medians(samples, "wall_s"), _medians(samples, "beyond_input_bytes")
+        rivals = [name for name in walls if not name.startswith("topoact")]
+        if "topoact" not in walls or not rivals:
+            continue
+        titles = {record["contestant"]: record["title"] for record in samples}
         fastest = min(rivals, key=walls.__getitem__)
         leanest = min(rivals, key=memory.__getitem__)
-        notes.insert(
-            0,
-            f"Fastest peer over ours: {walls[fastest] / ours:.1f} times the time; leanest peer "
-            f"over ours: {memory[leanest] / max(memory['topoact'], 1):.1f} times the memory.",
-        )
-    return _markdown(title, head, rows, notes)
+        shape = samples[0]["shape"]
+        rows.append([
+            f"{case}, {shape[0]:,} × {shape[1]}", f"{walls['topoact']:.2f}",
+            f"{titles[fastest]} {walls[fastest]:.2f}", f"{walls[fastest] / walls['topoact']:.1f}",
+            f"{memory['topoact'] / 1e6:,.0f}", f"{titles[leanest]} {memory[leanest] / 1e6:,.0f}",
+            f"{memory[leanest] / max(memory['topoact'], 1):.1f}",
+        ])  # fmt: skip
+    head = ["data", "ours, s", "fastest peer, s", "times faster", "ours beyond the input, MB",
+            "leanest peer, MB", "times leaner"]  # fmt: skip
+    return _markdown("Side by side: medians", head, rows, []).strip() if rows else ""
 
 
 def _floor(records: list[dict]) -> str:
@@ -175,7 +197,7 @@ def _floor(records: list[dict]) -> str:
         records, "case", "asked_filter", "threads"
     ).items():
         rows.append([
-            f"{case}", " ".join([asked, f"({group[0]['filter']})" * bool(group[0]["filter"])]).strip(), str(threads), _seconds(group),
+            f"{case}", _with_filter(asked, group), str(threads), _seconds(group),
             f"{_median(group, 'floor_s'):.2f}", f"{_median(group, 'sgemm_gflops'):.0f}",
             f"{_median(group, 'over_floor'):.2f}",
         ])  # fmt: skip

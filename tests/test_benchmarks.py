@@ -396,7 +396,7 @@ class TestTable:
         text = table.render(tmp_path)
         assert "| topoact | 2.00 (1.00–3.00) | 2.00 | 2 | 10 | 9 | 1.0 |" in text
         assert "| gudhi | 30.00 | 30.00 | 30 | 10 | 9 | 15.0 |" in text
-        assert "15.0 times the time" in text
+        assert "| c, 1,000 × 8 | 2.00 | gudhi 30.00 | 15.0 | 2 | gudhi 30 | 15.0 |" in text
         assert "100.00" not in text
         assert "A CPU, 2 threads, 8 GB, commit abc; median of 2. numpy 2.0." in text
 
