@@ -10,8 +10,8 @@ import networkx
 import numpy as np
 import pytest
 
-from topoact_gpu import convert
-from topoact_gpu.cover import UniformCover
+from topoact_gpu import DBSCAN, Mapper, convert
+from topoact_gpu.cover import KeplerCover, UniformCover
 from topoact_gpu.errors import DataError, TopoactError
 from topoact_gpu.graph import MapperGraph
 from topoact_gpu.nodes import nodes_from_labels
@@ -165,6 +165,21 @@ def test_kmapper_dict():
         for simplex in graph.simplices(k)[:, :-1].tolist()
     ]
     json.dumps(found)
+
+
+def test_kmapper_meta_data():
+    cover = KeplerCover(5, 0.4)
+    values = np.random.default_rng(0).normal(size=(60, 2))
+    mapper = Mapper("column:0", cover=cover, clusterer=DBSCAN(0.7), min_intersection=2)
+    found = mapper.fit(values).graph_.to_kmapper()["meta_data"]
+    assert found == {
+        "projection": "column:0",
+        "n_cubes": 5,
+        "perc_overlap": 0.4,
+        "clusterer": "DBSCAN",
+        "scaler": "None",
+        "nerve_min_intersection": 2,
+    }
 
 
 def test_a_graph_without_nodes_converts():

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import numpy as np
 import pytest
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
 
+import topoact_gpu
 from topoact_gpu.cover import KeplerCover
 from topoact_gpu.graph import MapperGraph
+from topoact_gpu.mapper import Mapper
 from topoact_gpu.nodes import minimum_rows, nodes_from_labels
 
 with warnings.catch_warnings():
@@ -77,6 +80,27 @@ def test_the_graph_is_keplermappers(seed, n_columns):
     check_equal(ours(values, lens, cover, clusterer), expected)
 
 
+@pytest.mark.parametrize("n_columns", [1, 2])
+@pytest.mark.parametrize("seed", range(20))
+def test_the_graph_of_mapper_is_keplermappers(seed, n_columns):
+    values, lens, cover = random_case(seed, n_columns)
+    clusterer = DBSCAN(eps=0.9, min_samples=3)
+    mapper = Mapper(cover=cover, clusterer=clusterer, n_threads=1)
+    graph = mapper.fit(values, lens_values=lens).graph_
+    # KeplerMapper counts the cubes that hold rows, with or without a node.
+    graph = dataclasses.replace(graph, interval_id=cover.fit(lens).element_id)
+    check_equal(graph, theirs(values, lens, cover, clusterer))
+
+
+@pytest.mark.parametrize("n_columns", [1, 2])
+def test_our_dbscan_gives_keplermappers_graph(n_columns):
+    values, lens, cover = random_case(4, n_columns)
+    mapper = Mapper(cover=cover, clusterer=topoact_gpu.DBSCAN(0.9, min_samples=3), n_threads=1)
+    graph = mapper.fit(values, lens_values=lens).graph_
+    graph = dataclasses.replace(graph, interval_id=cover.fit(lens).element_id)
+    check_equal(graph, theirs(values, lens, cover, DBSCAN(eps=0.9, min_samples=3)))
+
+
 @pytest.mark.parametrize(
     "clusterer",
     [
@@ -91,7 +115,10 @@ def test_other_clusterers_and_their_smallest_cube(clusterer):
     cover = KeplerCover(8, 0.3)
     sizes = cover.fit(lens).sizes
     assert (sizes < minimum_rows(clusterer)).any() or minimum_rows(clusterer) == 1
-    check_equal(ours(values, lens, cover, clusterer), theirs(values, lens, cover, clusterer))
+    expected = theirs(values, lens, cover, clusterer)
+    check_equal(ours(values, lens, cover, clusterer), expected)
+    graph = Mapper(cover=cover, clusterer=clusterer).fit(values, lens_values=lens).graph_
+    check_equal(dataclasses.replace(graph, interval_id=cover.fit(lens).element_id), expected)
 
 
 @pytest.mark.parametrize("min_intersection", [2, 5])

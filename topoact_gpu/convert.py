@@ -291,11 +291,13 @@ def _kmapper_meta(graph: MapperGraph) -> dict[str, Any]:
     parameters = graph.parameters
     cover = parameters.get("cover")
     cover = cover if isinstance(cover, dict) else {}
+    clusterer = parameters.get("clusterer", "DBSCAN")
+    clusterer = clusterer.get("name") if isinstance(clusterer, dict) else clusterer
     return {
         "projection": str(parameters.get("lens", "custom")),
         "n_cubes": cover.get("n_cubes", cover.get("n_intervals")),
         "perc_overlap": cover.get("perc_overlap", cover.get("overlap")),
-        "clusterer": str(parameters.get("clusterer", "DBSCAN")),
+        "clusterer": str(clusterer),
         "scaler": "None",
         "nerve_min_intersection": parameters.get("min_intersection", 1),
     }

@@ -126,7 +126,8 @@ def nerve(
     level = _Simplices(np.arange(row_nodes.n_nodes, dtype=np.int64)[:, None], indptr, rows)
     found: list[_Ints] = []
     for dimension in range(1, max_dimension + 1):
-        extended = _extend(level, row_nodes, min_intersection, threads)
+        extend = _edges if dimension == 1 else partial(_extend, level)
+        extended = extend(row_nodes, min_intersection, threads)
         simplex, added, shared = extended.T
         nodes = np.concatenate([level.nodes[simplex], added[:, None]], axis=1)
         found.append(np.concatenate([nodes, shared[:, None]], axis=1))
@@ -199,6 +200,27 @@ def _check_indptr(indptr: _Ints, rows: _Ints) -> None:
             f"indptr must rise from 0 to the number of memberships, {rows.size:,}; got "
             f"{indptr.size:,} values{f' ending at {indptr[-1]:,}' if indptr.size else ''}"
         )
+
+
+def _edges(row_nodes: RowNodes, minimum: int, n_threads: int) -> _Ints:
+    """Return (source, target, shared rows) for all pairs of nodes."""
+    from topoact_gpu.kernels.nerve import cpu
+
+    n_nodes = row_nodes.n_nodes
+    pairs = np.cumsum(np.diff(row_nodes.indptr) ** 2)
+    shares = np.linspace(0, pairs[-1] if pairs.size else 0, n_threads + 1)[1:-1]
+    cuts = [0, *np.searchsorted(pairs, shares).tolist(), pairs.size]
+    count = partial(cpu.count_pairs, row_nodes.indptr, row_nodes.nodes, n_nodes)
+    with ThreadPoolExecutor(n_threads) as pool:
+        tables = list(pool.map(count, cuts[:-1], cuts[1:]))
+    keys, counts = np.concatenate([table[table[:, 1] > 0] for table in tables]).T
+    order = np.argsort(keys, kind="stable")
+    keys, counts = keys[order], counts[order]
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    shared = np.add.reduceat(counts, first) if first.size else counts
+    enough = shared >= minimum
+    source, target = np.divmod(keys[first][enough], max(n_nodes, 1))
+    return np.stack([source, target, shared[enough]], axis=1)
 
 
 def _extend(level: _Simplices, row_nodes: RowNodes, minimum: int, n_threads: int) -> _Ints:

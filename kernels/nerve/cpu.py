@@ -1,8 +1,9 @@
-"""Nerve kernels for the CPU: count, for each simplex, the nodes that its rows lie in too.
+"""Nerve kernels for the CPU: edges from the nodes of each row, larger simplices from smaller ones.
 
-A simplex of ``k`` nodes and its rows give those of ``k + 1`` nodes: for each of its rows, each
-later node that holds the row gets one more count. Counters are one array of ``n_nodes``, of which
-only the entries that were touched are read and cleared, so the work is that of the pairs found.
+Memberships are first turned round, to the nodes of each row. Edges then take one walk through the
+rows, in order, that counts each pair of nodes in a hash table. From there on a simplex of ``k``
+nodes and its rows give those of ``k + 1`` nodes: for each of its rows, each later node that holds
+the row gets one more count.
 """
 
 from __future__ import annotations
@@ -11,11 +12,20 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-__all__ = ["count_nodes", "extend", "fill_nodes", "first_bad", "gather_rows", "work_of"]
+__all__ = [
+    "count_nodes",
+    "count_pairs",
+    "extend",
+    "fill_nodes",
+    "first_bad",
+    "gather_rows",
+    "work_of",
+]
 
 _INTS = types.Array(types.int64, 1, "C", readonly=True)
 _OUT = types.int64[::1]
 _NODES = types.int32[::1]
+_PAIRS = types.int64[:, ::1]
 
 
 @njit(types.int64(_INTS, _INTS, types.int64), cache=True, nogil=True)
@@ -78,7 +88,53 @@ def fill_nodes(
             at += 1
 
 
-@njit(types.void(_INTS, _INTS, _INTS, _OUT), cache=True, nogil=True)
+@njit(types.int64(_PAIRS, types.int64, types.int64), cache=True, nogil=True)
+def _add(table: NDArray[np.int64], key: int, count: int) -> int:
+    """Add to the count of a key in a hash table (key, count); return 1 if it is new there, else 0.
+
+    The table's size is a power of two, and a count of 0 marks a free slot.
+    """
+    mask = table.shape[0] - 1
+    mixed = key * -7046029254386353131  # 2**64 over the golden ratio, modulo 2**64
+    slot = (mixed ^ (mixed >> 32)) & mask
+    while table[slot, 1] != 0 and table[slot, 0] != key:
+        slot = (slot + 1) & mask
+    new = 1 if table[slot, 1] == 0 else 0
+    table[slot, 0] = key
+    table[slot, 1] += count
+    return new
+
+
+@njit(_PAIRS(_INTS, _NODES, types.int64, types.int64, types.int64), cache=True, nogil=True)
+def count_pairs(
+    row_indptr: NDArray[np.int64],
+    row_nodes: NDArray[np.int32],
+    n_nodes: int,
+    start: int,
+    stop: int,
+) -> NDArray[np.int64]:
+    """Return (a * n_nodes + b, rows among start..stop in both) for pairs a < b, in no order.
+
+    Entries with a count of 0 are no pairs.
+    """
+    table = np.zeros((1024, 2), np.int64)
+    used = 0
+    for row in range(start, stop):
+        for first in range(row_indptr[row], row_indptr[row + 1] - 1):
+            for second in range(first + 1, row_indptr[row + 1]):
+                key = np.int64(row_nodes[first]) * n_nodes + row_nodes[second]
+                used += _add(table, key, 1)
+                if 2 * used > table.shape[0]:
+                    wider = np.zeros((2 * table.shape[0], 2), np.int64)
+                    for slot in range(table.shape[0]):
+                        if table[slot, 1] > 0:
+                            _add(wider, table[slot, 0], table[slot, 1])
+                    table = wider
+    return table
+
+
+# The rest has no signatures: only triangles need it, so it is compiled when they are asked for.
+@njit(cache=True, nogil=True)
 def work_of(
     indptr: NDArray[np.int64],
     rows: NDArray[np.int64],
@@ -93,7 +149,7 @@ def work_of(
         work[simplex] = total
 
 
-@njit(types.int64[:, ::1](types.int64[:, ::1], types.int64, types.int64), cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _copied(found: NDArray[np.int64], n_found: int, n_rows: int) -> NDArray[np.int64]:
     """Return the first ``n_found`` rows in an array with room for ``n_rows``."""
     # A loop: assigning a slice would take numba four more seconds to compile.
@@ -104,13 +160,7 @@ def _copied(found: NDArray[np.int64], n_found: int, n_rows: int) -> NDArray[np.i
     return wider
 
 
-@njit(
-    types.int64[:, ::1](
-        _INTS, _INTS, _INTS, _INTS, _NODES, types.int64, types.int64, types.int64, types.int64
-    ),
-    cache=True,
-    nogil=True,
-)
+@njit(cache=True, nogil=True)
 def extend(
     indptr: NDArray[np.int64],
     rows: NDArray[np.int64],
@@ -155,7 +205,6 @@ def extend(
     return _copied(found, n_found, n_found)
 
 
-# No signature: only triangles need it, so it is compiled (and kept) when they are first asked for.
 @njit(cache=True, nogil=True)
 def gather_rows(
     indptr: NDArray[np.int64],
