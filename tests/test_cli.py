@@ -425,6 +425,9 @@ def test_mapper_options(tmp_path, blobs):
         "--memory-budget",
         "1GB",
     )
+    result = succeed("mapper", blobs, "--metric", "manhattan", "--eps", 2.5, "--intervals", 5)
+    assert "2.5" in result.stdout
+    succeed("mapper", blobs, "--eps", "knee-per-interval", "--intervals", 5, "--min-samples", 3)
     succeed("mapper", blobs, "--cover", "kepler", "--metric", "cosine", "--eps", 0.5)
     succeed(
         "mapper",
@@ -481,7 +484,7 @@ def test_bad_parameters(tmp_path, blobs, name):
 
 
 BAD_ROWS = {
-    "constant lens": (np.ones((50, 3)), "constant"),
+    "constant lens": (np.ones((50, 3)), "at least two values"),
     "one row": (np.ones((1, 3)), "1 sample"),
     "no rows": (np.ones((0, 3)), "0 sample"),
     "no columns": (np.ones((3, 0)), "0 feature"),

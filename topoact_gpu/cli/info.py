@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .console import JsonOption, Printer, QuietOption, graph_rows, graph_summary, stage_rows
+from .mapper import eps_text
 
 __all__ = ["info"]
 
@@ -86,9 +87,7 @@ def _show_run(path: Path, printer: Printer) -> None:
         }
     )
     rows = graph_rows(summary)
-    eps = run.report.get("clustering", {}).get("eps")
-    if eps is not None:
-        rows.append(("eps", str(eps) if not isinstance(eps, float) else f"{eps:.6g}"))
+    rows.append(("eps", eps_text(run.report)))
     rows += [(name, str(value)) for name, value in run.source.items()]
     if run.columns:
         rows.append(("row columns", ", ".join(run.columns)))

@@ -133,8 +133,12 @@ def show(estimator: Mapper, printer: Printer, *, title: str, out: Path | None) -
 
 
 def eps_used(report: dict[str, Any]) -> Any:
-    """The eps that clustering used; None where there is none (another clusterer)."""
-    return report.get("clustering", {}).get("eps")
+    """The eps that clustering used; None where its clusterer has none."""
+    found = report.get("clustering", {}).get("eps")
+    if found is not None:
+        return found
+    clusterer = report.get("parameters", {}).get("clusterer")
+    return clusterer.get("eps") if isinstance(clusterer, dict) else None
 
 
 def eps_text(report: dict[str, Any]) -> str:
