@@ -259,7 +259,9 @@ def test_other_dtypes_count_as_float64(dtype):
 
 @pytest.mark.parametrize("cover", [UniformCover(), KeplerCover(), BalancedCover()])
 def test_constant_lens(cover):
-    with pytest.raises(DataError, match=r"at least two values; column 1 is 2\.0 in all 4 rows"):
+    with pytest.raises(
+        DataError, match=r"at least two values; column 1 is constant, 2\.0 in all 4 rows"
+    ):
         cover.fit(np.column_stack([np.arange(4.0), np.full(4, 2.0)]))
     with pytest.raises(DataError, match="at least two values"):
         cover.fit([3.0])

@@ -463,7 +463,7 @@ def _ranges(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
         wide = high - low > _MAX_RANGE  # so that no step of the formulas overflows
     for j in np.flatnonzero(high == low):
         raise DataError(
-            f"a lens must take at least two values; column {j} is {low[j]} in all "
+            f"a lens must take at least two values; column {j} is constant, {low[j]} in all "
             f"{values.shape[0]:,} rows; choose another lens"
         )
     for j in np.flatnonzero(wide):
