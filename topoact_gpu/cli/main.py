@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated, Any
 
@@ -36,6 +37,8 @@ class _Commands(TyperGroup):
                 raise
             raise _stop(f"{error.format_message()} (see --help)", BAD_INPUT) from error
         except KeyboardInterrupt as error:
+            # zarr's event loop would complain about the read that was cut short
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
             raise _stop("interrupted", INTERRUPTED) from error
 
 
