@@ -21,6 +21,7 @@ __all__ = [
     "FLOAT64",
     "HALF",
     "RowTable",
+    "aligned",
     "make_table",
     "norm_of",
     "number",
@@ -56,6 +57,17 @@ def make_table(array: NDArray[Any], norms: NDArray[np.float64] | None = None) ->
         _KINDS[array.dtype.name],
         np.empty(0) if norms is None else norms,
     )
+
+
+def aligned(shape: int, dtype: Any) -> NDArray[Any]:
+    """Uninitialised one-dimensional array that starts on a cache line.
+
+    A vector of 64 bytes that lies across two lines costs two accesses.
+    """
+    n_bytes = shape * np.dtype(dtype).itemsize
+    buffer = np.empty(n_bytes + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + n_bytes].view(dtype)
 
 
 def _reader(kind: ir.Type, numba_type: Any) -> Any:

@@ -26,10 +26,12 @@ from topoact_gpu.kernels.simd import (
     survivors,
     trailing_zeros,
 )
+from topoact_gpu.kernels.table import aligned
 
 __all__ = [
     "CHUNK_ROWS",
     "COUNTERS",
+    "PANEL_QUAD",
     "Scan",
     "Scratch",
     "cheapest_plan",
@@ -53,7 +55,7 @@ class Scan(NamedTuple):
     """What a scan is to do; arrays shared by all threads."""
 
     quads: NDArray[np.int64]
-    """Ends of the prefix segments as packed."""
+    """Ends of the prefix segments as packed, from 0; [0] without a prefix."""
     n_segments: int
     """How many of them to use; 0 goes straight to all columns."""
     checks: NDArray[np.bool_]
@@ -88,12 +90,12 @@ def empty_scratch(n_cols: int, quads: NDArray[np.int64]) -> Scratch:
     n_blocks = CHUNK_ROWS // BLOCK_ROWS
     n_stages = len(quads)
     return Scratch(
-        np.empty(n_blocks * BLOCK_ROWS * padded_quads(n_cols), np.int32),
-        np.empty(max(n_blocks * BLOCK_ROWS * int(quads[-1]), 1), np.int32),
-        np.empty(n_blocks * n_stages * BLOCK_ROWS * 4, np.float32),
-        np.empty(n_blocks * n_stages * BLOCK_ROWS, np.int32),
-        np.empty(BLOCK_ROWS * PANEL_ROWS, np.int32),
-        np.empty(BLOCK_ROWS * PANEL_ROWS // LANES, np.uint16),
+        aligned(n_blocks * BLOCK_ROWS * padded_quads(n_cols), np.int32),
+        aligned(max(n_blocks * BLOCK_ROWS * int(quads[-1]), 1), np.int32),
+        aligned(n_blocks * n_stages * BLOCK_ROWS * 4, np.float32),
+        aligned(n_blocks * n_stages * BLOCK_ROWS, np.int32),
+        aligned(BLOCK_ROWS * PANEL_ROWS, np.int32),
+        aligned(BLOCK_ROWS * PANEL_ROWS // LANES, np.uint16),
     )
 
 

@@ -11,7 +11,7 @@ Only int8 panels of two *superblocks* of rows are in memory at a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -21,8 +21,8 @@ from topoact_gpu.device import Team
 from topoact_gpu.kernels.dbscan.cpu import (
     CHUNK_ROWS,
     COUNTERS,
+    PANEL_QUAD,
     Scan,
-    Scratch,
     cheapest_plan,
     empty_scratch,
     probe_prefix,
@@ -43,11 +43,13 @@ from topoact_gpu.kernels.quantise.cpu import (
     Panels,
     centre_rows,
     empty_panels,
-    pack_panels,
+    pack_full,
+    pack_prefix,
     padded_quads,
+    permute_panels,
 )
 from topoact_gpu.kernels.simd import BLOCK_ROWS, PANEL_ROWS
-from topoact_gpu.kernels.table import RowTable
+from topoact_gpu.kernels.table import RowTable, aligned
 
 __all__ = ["Clustered", "Problem", "cluster_rows"]
 
@@ -55,9 +57,14 @@ _BLOCK_PANELS = CHUNK_ROWS // PANEL_ROWS
 _TINY = 64
 """At most this many rows are compared directly."""
 _N_HUBS = CHUNK_ROWS
-_N_PROBES = 10
+_N_PROBES = 8
 """Left blocks, and panels, of which all tiles are tried."""
+_HUBS_SHARE = 0.4
+"""Hubs are worth their pairs when this share of the rows is known to be core."""
 _REGROUP_SHARE = 0.1
+_N_AXES = 8
+_KEPT_BYTES = 3 * 2**23
+"""Centred rows of an interval up to this size are kept while it is worked on."""
 _PACK_BYTES = 2**19
 """float32 rows packed at a time: they stay in the second-level cache."""
 
@@ -133,6 +140,36 @@ def _core_roots(forest):  # type: ignore[no-untyped-def]
     return roots
 
 
+@njit(nogil=True, cache=True)
+def best_connected(order, degree, block_rows, n_wanted):  # type: ignore[no-untyped-def]
+    """About ``n_wanted`` rows, ascending: those of highest degree in each block of the order."""
+    n_blocks = -(-order.size // block_rows)
+    per_block = max(n_wanted // n_blocks, 1)
+    step = max(n_blocks / n_wanted, 1.0)
+    chosen = np.zeros(order.size, np.bool_)
+    at = 0.0
+    while at < n_blocks:
+        low = int(at) * block_rows
+        high = min(low + block_rows, order.size)
+        for _ in range(min(per_block, high - low)):
+            best = -1
+            for p in range(low, high):
+                if not chosen[order[p]] and (best < 0 or degree[order[p]] > degree[best]):
+                    best = order[p]
+            chosen[best] = True
+        at += step
+    return np.flatnonzero(chosen).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Segments of the prefix to use, those that end with a test, and when to go row by row."""
+
+    n_segments: int
+    checks: NDArray[np.bool_]
+    few: int
+
+
 @dataclass
 class _Run:
     """One interval being worked on."""
@@ -141,31 +178,31 @@ class _Run:
     ids: NDArray[np.int64]
     forest: Forest
     team: Team
-    counters: NDArray[np.int64] = field(init=False)
-    scratch: list[Scratch] = field(init=False)
-    order: NDArray[np.int32] = field(init=False)
-    block_of: NDArray[np.int32] = field(init=False)
-    sampled: NDArray[np.uint8] = field(init=False)
-    packed: dict[tuple[int, int], Panels] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        frame, n_rows = self.problem.frame, len(self.ids)
         threads = range(self.team.n_threads)
-        quads = self.problem.frame.quads
         self.counters = np.zeros((len(threads), len(COUNTERS)), np.int64)
-        self.scratch = [empty_scratch(self.problem.table.n_cols, quads) for _ in threads]
-        self.sampled = np.zeros(len(self.ids), np.uint8)
+        self.scratch = [empty_scratch(self.problem.table.n_cols, frame.quads) for _ in threads]
+        self.sampled = np.zeros(n_rows, np.uint8)
+        self.no_plan = _Plan(0, np.zeros(len(frame.quads), np.bool_), 0)
+        self.quads = frame.quads[:1]
+        self.packed: dict[tuple[int, int], Panels] = {}
+        self.centred: NDArray[np.float32] | None = None
+        if 4 * n_rows * self.problem.table.n_cols <= _KEPT_BYTES:
+            self.centred = self._centre(self.ids)
+        self.order = split_order(self._coordinates(), PANEL_ROWS, BLOCK_ROWS)
+        self.block_of = np.empty(n_rows, np.int32)
+        self.block_of[self.order] = np.arange(n_rows) // CHUNK_ROWS
 
     def everything(self) -> None:
         """All phases."""
-        self.order = split_order(self._coordinates(), PANEL_ROWS, BLOCK_ROWS)
-        self.block_of = np.empty(len(self.ids), np.int32)
-        self.block_of[self.order] = np.arange(len(self.ids)) // CHUNK_ROWS
         spans = self._spans()
         for span in spans:
             panels = self._panels(span)
             self._scan(panels, panels, self._positions(span), block_panels=_BLOCK_PANELS)
         roots = _core_roots(self.forest)
-        if (roots >= 0).mean() >= _REGROUP_SHARE:
+        if (roots >= 0).mean() >= _HUBS_SHARE:
             self._report_hubs(roots, spans)
         self._report_rest(self._regroup())
 
@@ -177,52 +214,72 @@ class _Run:
     def _positions(self, span: tuple[int, int]) -> NDArray[np.int32]:
         return np.arange(span[1] - span[0], dtype=np.int32)
 
-    def _pieces(self, low: int, high: int) -> list[tuple[int, int]]:
+    def _pieces(self, n_rows: int) -> list[slice]:
         """Runs of whole panels small enough to stay in cache as float32."""
         step = max(_PACK_BYTES // (4 * self.problem.table.n_cols * PANEL_ROWS), 1) * PANEL_ROWS
-        return [(at, min(at + step, high)) for at in range(low, high, step)]
+        return [slice(at, min(at + step, n_rows)) for at in range(0, n_rows, step)]
 
-    def _centred(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _centre(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         frame = self.problem.frame
         out = np.empty((len(ids), len(frame.mean)), np.float32)
         centre_rows(self.problem.table, ids, frame.mean, frame.unit, out)
         return out
 
+    def _centred(self, local: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Centred rows by local number."""
+        if self.centred is not None:
+            return self.centred[local]
+        return self._centre(self.ids[local])
+
     def _coordinates(self) -> NDArray[np.float32]:
         """Leading principal components of all rows, for ordering them."""
-        basis = np.ascontiguousarray(self.problem.frame.basis[:, :8])
+        basis = np.ascontiguousarray(self.problem.frame.basis[:, :_N_AXES])
         out = np.empty((len(self.ids), basis.shape[1]), np.float32)
 
-        def work(piece: tuple[int, int]) -> None:
-            low, high = piece
-            np.matmul(self._centred(self.ids[low:high]), basis, out=out[low:high])
+        def work(piece: slice) -> None:
+            rows = self._centre(self.ids[piece]) if self.centred is None else self.centred[piece]
+            np.matmul(rows, basis, out=out[piece])
 
-        self.team.map(work, self._pieces(0, len(self.ids)))
+        self.team.map(work, self._pieces(len(self.ids)))
         return out
 
     def _panels(self, span: tuple[int, int]) -> Panels:
         """Packed rows order[span]; the last two superblocks are kept."""
-        if span not in self.packed:
+        panels = self.packed.get(span)
+        if panels is None:
             while len(self.packed) > 1:
                 del self.packed[next(iter(self.packed))]
-            self.packed[span] = self._pack(self.order[span[0] : span[1]])
-        return self.packed[span]
+            panels = self._pack(self.order[span[0] : span[1]])
+        if len(self.quads) > 1 and not len(panels.prefix):
+            panels = self._with_prefix(panels, self.quads)
+        self.packed[span] = panels
+        return panels
 
     def _pack(self, local: NDArray[np.int32]) -> Panels:
         frame, reach = self.problem.frame, self.problem.reach
-        panels = empty_panels(len(local), self.problem.table.n_cols, frame.quads)
+        panels = empty_panels(len(local), self.problem.table.n_cols, len(frame.quads))
         panels.local[:] = local
         panels.rows[:] = self.ids[local]
         panels.block[:] = self.block_of[local]
 
-        def work(piece: tuple[int, int]) -> None:
-            low, high = piece
-            centred = self._centred(panels.rows[low:high])
-            components = centred @ frame.basis if len(frame.quads) > 1 else centred[:, :0]
-            error = frame.basis_error
-            pack_panels(panels, low, centred, components, frame.quads, error, reach)
+        def work(piece: slice) -> None:
+            pack_full(panels, piece.start, self._centred(local[piece]), reach)
 
-        self.team.map(work, self._pieces(0, len(local)))
+        self.team.map(work, self._pieces(len(local)))
+        return panels
+
+    def _with_prefix(self, panels: Panels, quads: NDArray[np.int64]) -> Panels:
+        """The same panels with their leading components packed too."""
+        frame, reach, n_rows = self.problem.frame, self.problem.reach, len(panels.rows)
+        n_panels = -(-n_rows // PANEL_ROWS)
+        panels = panels._replace(prefix=aligned(n_panels * PANEL_QUAD * int(quads[-1]), np.uint8))
+        basis = np.ascontiguousarray(frame.basis[:, : 4 * int(quads[-1])])
+
+        def work(piece: slice) -> None:
+            components = self._centred(panels.local[piece]) @ basis
+            pack_prefix(panels, piece.start, components, quads, frame.basis_error, reach)
+
+        self.team.map(work, self._pieces(n_rows))
         return panels
 
     def _scan(
@@ -240,10 +297,10 @@ class _Run:
     ) -> None:
         """Run the scanning kernel on all threads."""
         problem = self.problem
-        plan = plan or _Plan(0, np.zeros(len(problem.frame.quads), np.bool_), 0)
+        plan = plan or self.no_plan
         reach_low = problem.eps * problem.frame.unit * (1 - 2.0**-40)
         scan = Scan(
-            problem.frame.quads, plan.n_segments, plan.checks, plan.few, reach_low,
+            self.quads, plan.n_segments, plan.checks, plan.few, reach_low,
             upper, skip_block, self.sampled, sampling,
         )
         if panel_range is None:
@@ -261,14 +318,7 @@ class _Run:
 
     def _report_hubs(self, roots: NDArray[np.int32], spans: list[tuple[int, int]]) -> None:
         """All pairs of the best-connected rows, spread over the blocks."""
-        n_blocks = int(self.block_of.max()) + 1
-        per_block = max(_N_HUBS // n_blocks, 1)
-        ranked = self.order[np.lexsort((-self.forest.degree[self.order], self.block_of[self.order]))]
-        starts = np.searchsorted(self.block_of[ranked], np.arange(n_blocks))
-        if n_blocks > _N_HUBS:
-            starts = starts[np.linspace(0, n_blocks - 1, _N_HUBS).astype(np.int64)]
-        hubs = np.unique((starts[:, None] + np.arange(per_block)).ravel())
-        hubs = np.sort(ranked[hubs[hubs < len(ranked)]])
+        hubs = best_connected(self.order, self.forest.degree, CHUNK_ROWS, _N_HUBS)
         hubs = hubs[roots[hubs] >= 0]
         self.sampled[hubs] = 1
         left = self._pack(hubs)
@@ -288,25 +338,41 @@ class _Run:
         giant = int(sizes.argmax())
         if sizes[giant] < _REGROUP_SHARE * n_rows:
             return n_rows
-        kept = self.order[self.sampled[self.order] == 0]
-        inside = roots[kept] == giant
-        self.order = np.concatenate([kept[~inside], kept[inside]])
+        kept = np.flatnonzero(self.sampled[self.order] == 0)
+        inside = roots[self.order[kept]] == giant
+        positions = np.concatenate([kept[~inside], kept[inside]])
+        whole = self.packed.get((0, n_rows))
+        self.order = self.order[positions]
         self.packed.clear()
+        if whole is not None:
+            n_cols = self.problem.table.n_cols
+            panels = empty_panels(len(positions), n_cols, whole.left.shape[1])
+            permute_panels(whole, positions, padded_quads(n_cols), panels)
+            self.packed[(0, len(positions))] = panels
         return int((~inside).sum())
 
     def _report_rest(self, n_open: int) -> None:
         """Rows order[:n_open] against themselves, then against all that follow."""
+        plans = [self._plan(0, n_open, n_open), self._plan(n_open, len(self.order), n_open)]
+        n_segments = max(plan.n_segments for plan in plans)
+        self.quads = self.problem.frame.quads[: n_segments + 1]
         n_panels = -(-n_open // PANEL_ROWS)
         spans = self._spans()
         for beyond in (False, True):
             for at, span in enumerate(spans):
                 for other in spans[at:]:
-                    first = min(max(n_panels - other[0] // PANEL_ROWS, 0), 2**31)
+                    first = max(n_panels - other[0] // PANEL_ROWS, 0)
                     last = -(-(other[1] - other[0]) // PANEL_ROWS)
                     panel_range = (first, last) if beyond else (0, min(first, last))
+                    if panel_range[0] >= panel_range[1]:
+                        continue
                     positions = self._open_positions(span, n_open, beyond)
-                    if len(positions) and panel_range[0] < panel_range[1]:
-                        self._report_open(span, other, positions, panel_range)
+                    if len(positions):
+                        self._scan(
+                            self._panels(span), self._panels(other), positions,
+                            panel_range=panel_range, upper=span == other, skip_block=True,
+                            plan=plans[beyond],
+                        )
 
     def _open_positions(
         self, span: tuple[int, int], n_open: int, beyond: bool
@@ -322,49 +388,28 @@ class _Run:
             wanted &= roots[local] != roots[self.order[-1]]
         return np.flatnonzero(wanted).astype(np.int32)
 
-    def _report_open(
-        self,
-        span: tuple[int, int],
-        other: tuple[int, int],
-        positions: NDArray[np.int32],
-        panel_range: tuple[int, int],
-    ) -> None:
-        left, right = self._panels(span), self._panels(other)
-        self._scan(
-            left, right, positions, panel_range=panel_range, upper=span == other,
-            skip_block=True, plan=self._plan(left, right, positions, panel_range),
-        )
-
-    def _plan(
-        self,
-        left: Panels,
-        right: Panels,
-        positions: NDArray[np.int32],
-        panel_range: tuple[int, int],
-    ) -> _Plan | None:
-        """How to use the prefix, from sample tiles; None where it does not pay."""
+    def _plan(self, low: int, high: int, n_open: int) -> _Plan:
+        """How to use the prefix for rows order[:n_open] against order[low:high]."""
         quads = self.problem.frame.quads
-        if len(quads) == 1 or len(positions) < BLOCK_ROWS:
-            return None
-        n_segments = len(quads) - 1
+        if len(quads) == 1 or n_open < 4 * CHUNK_ROWS or high - low < 4 * CHUNK_ROWS:
+            return self.no_plan
+        starts = np.linspace(0, n_open - BLOCK_ROWS, _N_PROBES).astype(np.int64)
+        left = self.order[(starts[:, None] + np.arange(BLOCK_ROWS)).ravel()]
+        starts = np.linspace(low, high - PANEL_ROWS, _N_PROBES).astype(np.int64)
+        starts -= starts % PANEL_ROWS
+        right = self.order[(starts[:, None] + np.arange(PANEL_ROWS)).ravel()]
         scan = Scan(
-            quads, n_segments, np.zeros(len(quads), np.bool_), 0, 0.0,
-            False, False, self.sampled, False,
+            quads, len(quads) - 1, self.no_plan.checks, 0, 0.0, False, False, self.sampled, False
         )
-        starts = np.linspace(0, len(positions) // BLOCK_ROWS - 1, _N_PROBES).astype(np.int64)
-        some = positions[(starts[:, None] * BLOCK_ROWS + np.arange(BLOCK_ROWS)).ravel()]
-        panels = np.linspace(panel_range[0], panel_range[1] - 1, _N_PROBES).astype(np.int64)
-        alive = probe_prefix(scan, left, right, some, panels, self.scratch[0])
-        return _best_plan(alive, quads, self.problem.table.n_cols)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Segments of the prefix to use, those that end with a test, and when to go pair by pair."""
-
-    n_segments: int
-    checks: NDArray[np.bool_]
-    few: int
+        alive = probe_prefix(
+            scan,
+            self._with_prefix(self._pack(left), quads),
+            self._with_prefix(self._pack(right), quads),
+            np.arange(len(left), dtype=np.int32),
+            np.arange(_N_PROBES),
+            self.scratch[0],
+        )
+        return _best_plan(alive, quads, self.problem.table.n_cols) or self.no_plan
 
 
 _QUAD_NS, _TEST_NS, _ROW_QUAD_NS, _ROW_NS = 6.5, 50.0, 1.0, 30.0

@@ -20,20 +20,24 @@ from numba import njit
 from numpy.typing import NDArray
 
 from topoact_gpu.kernels.simd import BLOCK_ROWS, PANEL_ROWS
-from topoact_gpu.kernels.table import FLOAT32, FLOAT64, HALF, norm_of, number, row_at
+from topoact_gpu.kernels.table import FLOAT32, FLOAT64, HALF, aligned, norm_of, number, row_at
 
 __all__ = [
     "Frame",
     "Panels",
     "centre_rows",
     "empty_panels",
+    "pack_full",
     "pack_left",
-    "pack_panels",
+    "pack_prefix",
     "padded_quads",
+    "permute_panels",
 ]
 
 _SCALE_FLOOR = 2.0**-40
 _HALF_ULP = 2.0**-24
+_OFFSET = np.int32(-2139062144)
+"""128 in each of four bytes: turns signed bytes into unsigned ones with 128 added, and back."""
 _SLACK = 2.0**-19
 """Relative error of the float32 comparison: 12 roundings of 2**-24, and room to spare."""
 
@@ -66,21 +70,22 @@ class Panels(NamedTuple):
     scale: NDArray[np.float64]
     square: NDArray[np.float64]
     lost: NDArray[np.float64]
+    norm: NDArray[np.float64]
 
 
-def empty_panels(n_rows: int, n_cols: int, quads: NDArray[np.int64]) -> Panels:
-    """Uninitialised storage for ``n_rows`` packed rows."""
+def empty_panels(n_rows: int, n_cols: int, n_stages: int) -> Panels:
+    """Uninitialised storage for ``n_rows`` packed rows, without a prefix."""
     n_panels = -(-n_rows // PANEL_ROWS)
-    n_stages = len(quads)
     return Panels(
         np.empty(n_rows, np.int64),
         np.empty(n_rows, np.int32),
         np.empty(n_rows, np.int32),
-        np.empty(n_panels * PANEL_ROWS * 4 * padded_quads(n_cols), np.uint8),
-        np.empty(n_panels * PANEL_ROWS * 4 * int(quads[-1]), np.uint8),
+        aligned(n_panels * PANEL_ROWS * 4 * padded_quads(n_cols), np.uint8),
+        aligned(0, np.uint8),
         np.empty((n_rows, n_stages), np.int32),
         np.empty((n_rows, n_stages, 4), np.float32),
-        np.empty(n_panels * n_stages * 4 * PANEL_ROWS, np.float32),
+        aligned(n_panels * n_stages * 4 * PANEL_ROWS, np.float32),
+        np.empty(n_rows, np.float64),
         np.empty(n_rows, np.float64),
         np.empty(n_rows, np.float64),
         np.empty(n_rows, np.float64),
@@ -123,137 +128,160 @@ def centre_rows(table, ids, mean, unit, out):  # type: ignore[no-untyped-def]
             _FLOAT64(address, norm, mean, unit, out[r])
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _largest(numbers):  # type: ignore[no-untyped-def]
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz", "nnan"})
+def _largest(numbers, r):  # type: ignore[no-untyped-def]
     largest = np.float32(0.0)
-    for k in range(numbers.size):
-        largest = max(largest, abs(numbers[k]))
+    for k in range(numbers.shape[1]):
+        largest = max(largest, abs(numbers[r, k]))
     return largest
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _quantise(numbers, start, end, scale, out):  # type: ignore[no-untyped-def]
-    """Round numbers[start:end] / scale to int8; returns their sum and squares, and the loss.
+def _quantise(numbers, r, start, end, scale, out):  # type: ignore[no-untyped-def]
+    """Round numbers[r, start:end] / scale to int8; returns their sum and squares, and the loss.
 
     The last two results are sums of squares: of the numbers, and of what rounding lost.
     """
-    inverse = np.float32(1.0) / scale
+    inverse = np.float32(1.0) / np.float32(scale)
     total, squares = np.int32(0), np.int32(0)
     norm, lost = 0.0, 0.0
     for k in range(start, end):
-        number = numbers[k]
-        step = np.int32(np.rint(number * inverse))
+        one = numbers[r, k]
+        step = np.int32(np.rint(one * inverse))
         step = min(max(step, np.int32(-127)), np.int32(127))
         out[k] = np.int8(step)
         total += step
         squares += step * step
-        rest = np.float64(number) - np.float64(scale) * np.float64(step)
+        rest = np.float64(one) - scale * np.float64(step)
         lost += rest * rest
-        norm += np.float64(number) * np.float64(number)
+        norm += np.float64(one) * np.float64(one)
     return total, squares, norm, lost
 
 
 @njit(nogil=True, cache=True)
-def _write(panels_bytes, quantised, position, n_columns):  # type: ignore[no-untyped-def]
+def _write(words, source, position, n_quads):  # type: ignore[no-untyped-def]
     """Put one row's bytes, 128 added, in its lane of its panel."""
-    n_quads = (n_columns + 7) // 8 * 2
-    quantised[n_columns : 4 * n_quads] = 0
-    source, words = quantised.view(np.int32), panels_bytes.view(np.int32)
     base = (position // PANEL_ROWS) * n_quads * PANEL_ROWS + position % PANEL_ROWS
     for quad in range(n_quads):
-        words[base + quad * PANEL_ROWS] = source[quad] ^ np.int32(-2139062144)
+        words[base + quad * PANEL_ROWS] = source[quad] ^ _OFFSET
 
 
 @njit(nogil=True, cache=True)
-def _coefficients(panels, stage, position, eps, scale, square, rest, lost):  # type: ignore[no-untyped-def]
+def _coefficients(left, right, stage, position, eps, scale, square, rest, lost):  # type: ignore[no-untyped-def]
     """Both sides of 'within eps is possible' for one row; see simd.survivors.
 
     N_i + N_j - 2 t_i t_j - (eps + e_i + e_j)^2 <= 2 s_i s_j p, divided by 2 s_i s_j.
     """
-    reach = eps + lost
-    left = panels.left[position, stage]
-    own = square + reach * reach
-    left[0] = 0.5 / scale
-    left[1] = (square - reach * reach - _SLACK * own) * 0.5 / scale
-    left[2] = -rest / scale
-    left[3] = -reach / scale
-    n_stages = panels.left.shape[1]
-    at = ((position // PANEL_ROWS) * n_stages + stage) * 4 * PANEL_ROWS + position % PANEL_ROWS
-    other = square + lost * lost
-    panels.right[at] = (square - lost * lost - _SLACK * other) / scale
-    panels.right[at + PANEL_ROWS] = 1.0 / scale
-    panels.right[at + 2 * PANEL_ROWS] = rest / scale
-    panels.right[at + 3 * PANEL_ROWS] = lost / scale
+    reach, inverse = eps + lost, 1.0 / scale
+    own, other = square + reach * reach, square + lost * lost
+    left[position, stage, 0] = 0.5 * inverse
+    left[position, stage, 1] = (square - reach * reach - _SLACK * own) * 0.5 * inverse
+    left[position, stage, 2] = -rest * inverse
+    left[position, stage, 3] = -reach * inverse
+    at = ((position // PANEL_ROWS) * left.shape[1] + stage) * 4 * PANEL_ROWS
+    at += position % PANEL_ROWS
+    right[at] = (square - lost * lost - _SLACK * other) * inverse
+    right[at + PANEL_ROWS] = inverse
+    right[at + 2 * PANEL_ROWS] = rest * inverse
+    right[at + 3 * PANEL_ROWS] = lost * inverse
 
 
 @njit(nogil=True, cache=True)
-def _pack_prefix(panels, position, eps, z_norm, components, quads, error, scratch):  # type: ignore[no-untyped-def]
-    """Quantise the leading components; one stage for each end in ``quads``."""
-    n_components = 4 * quads[-1]
-    scale = np.float64(np.float32(max(_largest(components) / 127.0, _SCALE_FLOOR)))
-    blur = error * z_norm
-    squares, norm, lost = 0.0, 0.0, 0.0
-    for stage in range(quads.size - 1):
-        total, more_squares, more_norm, more_lost = _quantise(
-            components, 4 * quads[stage], 4 * quads[stage + 1], np.float32(scale), scratch
-        )
-        panels.sums[position, stage] = -128 * total
-        squares += more_squares
-        norm += more_norm
-        lost += more_lost
-        length = np.sqrt(norm)
-        outer, inner = z_norm * (1 + 4 * _HALF_ULP), max(length - blur, 0.0)
-        high = np.sqrt(max(outer * outer - inner * inner, 0.0))
-        outer, inner = z_norm * (1 - 4 * _HALF_ULP), length + blur
-        low = np.sqrt(max(outer * outer - inner * inner, 0.0))
-        rest = 0.5 * (low + high)
-        total_lost = np.sqrt(lost) * (1 + 2.0**-30) + blur + (0.5 + 2.0**-30) * (high - low)
-        total_lost += 2.0**-40 * z_norm
-        square = scale * scale * squares + rest * rest
-        _coefficients(panels, stage, position, eps, scale, square, rest, total_lost)
-    _write(panels.prefix, scratch, position, n_components)
+def _close_last_panel(right, n_rows, n_stages):  # type: ignore[no-untyped-def]
+    """Give lanes that hold no row limits that no pair can meet."""
+    for position in range(n_rows, -(-n_rows // PANEL_ROWS) * PANEL_ROWS):
+        for stage in range(n_stages):
+            at = ((position // PANEL_ROWS) * n_stages + stage) * 4 * PANEL_ROWS
+            at += position % PANEL_ROWS
+            right[at] = np.inf
+            for term in range(1, 4):
+                right[at + term * PANEL_ROWS] = 0.0
 
 
 @njit(nogil=True, cache=True)
-def _pack_full(panels, position, eps, centred, scratch):  # type: ignore[no-untyped-def]
-    """Quantise all columns; returns |z|."""
-    stage = panels.left.shape[1] - 1
-    scale = np.float64(np.float32(max(_largest(centred) / 127.0, _SCALE_FLOOR)))
-    total, squares, norm, lost = _quantise(centred, 0, centred.size, np.float32(scale), scratch)
-    z_norm = np.sqrt(norm)
-    panels.sums[position, stage] = -128 * total
-    panels.scale[position] = scale
-    panels.square[position] = scale * scale * squares
-    panels.lost[position] = np.sqrt(lost) * (1 + 2.0**-30) + 2 * _HALF_ULP * z_norm + 2.0**-140
-    _coefficients(
-        panels, stage, position, eps, scale, panels.square[position], 0.0, panels.lost[position]
-    )
-    _write(panels.full, scratch, position, centred.size)
-    return z_norm
-
-
-@njit(nogil=True, cache=True)
-def pack_panels(panels, start, centred, components, quads, error, eps):  # type: ignore[no-untyped-def]
-    """Pack float32 rows ``centred`` (and their components) from position ``start`` on.
-
-    Lanes of the last panel that hold no row get limits that no pair can meet.
-    """
-    scratch = np.empty((max(centred.shape[1], components.shape[1]) + 7) // 8 * 8, np.int8)
-    n_rows = panels.rows.size
+def pack_full(panels, start, centred, eps):  # type: ignore[no-untyped-def]
+    """Pack all columns of float32 rows ``centred`` from position ``start`` on."""
+    n_rows, n_stages = panels.left.shape[0], panels.left.shape[1]
+    left, right, sums, words = panels.left, panels.right, panels.sums, panels.full.view(np.int32)
+    scales, squares, losses, norms = panels.scale, panels.square, panels.lost, panels.norm
+    n_quads = (centred.shape[1] + 7) // 8 * 2
+    scratch = np.zeros(4 * n_quads, np.int8)
+    source = scratch.view(np.int32)
+    stage = n_stages - 1
     for r in range(centred.shape[0]):
         position = start + r
-        z_norm = _pack_full(panels, position, eps, centred[r], scratch)
-        if quads.size > 1:
-            _pack_prefix(panels, position, eps, z_norm, components[r], quads, error, scratch)
+        scale = np.float64(np.float32(max(_largest(centred, r) / 127.0, _SCALE_FLOOR)))
+        total, square, norm, lost = _quantise(centred, r, 0, centred.shape[1], scale, scratch)
+        norms[position] = np.sqrt(norm)
+        sums[position, stage] = -128 * total
+        scales[position] = scale
+        squares[position] = scale * scale * square
+        losses[position] = np.sqrt(lost) * (1 + 2.0**-30) + 2 * _HALF_ULP * norms[position]
+        losses[position] += 2.0**-140
+        _coefficients(
+            left, right, stage, position, eps, scale, squares[position], 0.0, losses[position]
+        )
+        _write(words, source, position, n_quads)
     if start + centred.shape[0] == n_rows:
-        n_stages = panels.left.shape[1]
-        for position in range(n_rows, -(-n_rows // PANEL_ROWS) * PANEL_ROWS):
-            for stage in range(n_stages):
-                at = ((position // PANEL_ROWS) * n_stages + stage) * 4 * PANEL_ROWS
-                at += position % PANEL_ROWS
-                panels.right[at] = np.inf
-                for term in range(1, 4):
-                    panels.right[at + term * PANEL_ROWS] = 0.0
+        _close_last_panel(right, n_rows, n_stages)
+
+
+@njit(nogil=True, cache=True)
+def pack_prefix(panels, start, components, quads, error, eps):  # type: ignore[no-untyped-def]
+    """Pack leading components of rows whose columns are packed; a stage for each end in quads."""
+    left, right, sums, words = panels.left, panels.right, panels.sums, panels.prefix.view(np.int32)
+    scratch = np.zeros(4 * quads[-1], np.int8)
+    source = scratch.view(np.int32)
+    for r in range(components.shape[0]):
+        position = start + r
+        z_norm = panels.norm[position]
+        scale = np.float64(np.float32(max(_largest(components, r) / 127.0, _SCALE_FLOOR)))
+        blur = error * z_norm
+        squares, norm, lost = 0.0, 0.0, 0.0
+        for stage in range(quads.size - 1):
+            total, more_squares, more_norm, more_lost = _quantise(
+                components, r, 4 * quads[stage], 4 * quads[stage + 1], scale, scratch
+            )
+            sums[position, stage] = -128 * total
+            squares += more_squares
+            norm += more_norm
+            lost += more_lost
+            length = np.sqrt(norm)
+            outer, inner = z_norm * (1 + 4 * _HALF_ULP), max(length - blur, 0.0)
+            high = np.sqrt(max(outer * outer - inner * inner, 0.0))
+            outer, inner = z_norm * (1 - 4 * _HALF_ULP), length + blur
+            low = np.sqrt(max(outer * outer - inner * inner, 0.0))
+            rest = 0.5 * (low + high)
+            all_lost = np.sqrt(lost) * (1 + 2.0**-30) + blur + (0.5 + 2.0**-30) * (high - low)
+            all_lost += 2.0**-40 * z_norm
+            square = scale * scale * squares + rest * rest
+            _coefficients(left, right, stage, position, eps, scale, square, rest, all_lost)
+        _write(words, source, position, quads[-1])
+
+
+@njit(nogil=True, cache=True)
+def permute_panels(panels, positions, n_quads, out):  # type: ignore[no-untyped-def]
+    """Copy rows at ``positions`` (all columns, no prefix) to the front of ``out``."""
+    n_stages = panels.left.shape[1]
+    stage = n_stages - 1
+    old_words, words = panels.full.view(np.int32), out.full.view(np.int32)
+    old_right, right = panels.right, out.right
+    for p in range(positions.size):
+        q = positions[p]
+        out.rows[p], out.local[p], out.block[p] = panels.rows[q], panels.local[q], panels.block[q]
+        out.scale[p], out.square[p] = panels.scale[q], panels.square[q]
+        out.lost[p], out.norm[p] = panels.lost[q], panels.norm[q]
+        out.sums[p, stage] = panels.sums[q, stage]
+        source = (q // PANEL_ROWS) * n_quads * PANEL_ROWS + q % PANEL_ROWS
+        base = (p // PANEL_ROWS) * n_quads * PANEL_ROWS + p % PANEL_ROWS
+        for quad in range(n_quads):
+            words[base + quad * PANEL_ROWS] = old_words[source + quad * PANEL_ROWS]
+        source = ((q // PANEL_ROWS) * n_stages + stage) * 4 * PANEL_ROWS + q % PANEL_ROWS
+        base = ((p // PANEL_ROWS) * n_stages + stage) * 4 * PANEL_ROWS + p % PANEL_ROWS
+        for term in range(4):
+            out.left[p, stage, term] = panels.left[q, stage, term]
+            right[base + term * PANEL_ROWS] = old_right[source + term * PANEL_ROWS]
+    _close_last_panel(right, positions.size, n_stages)
 
 
 @njit(nogil=True, cache=True)
@@ -267,5 +295,5 @@ def pack_left(panel_bytes, positions, n_quads, out, out_at):  # type: ignore[no-
             continue
         base = (positions[lane] // PANEL_ROWS) * n_quads * PANEL_ROWS + positions[lane] % PANEL_ROWS
         for quad in range(n_quads):
-            word = words[base + quad * PANEL_ROWS] ^ np.int32(-2139062144)
+            word = words[base + quad * PANEL_ROWS] ^ _OFFSET
             out[out_at + quad * BLOCK_ROWS + lane] = word
