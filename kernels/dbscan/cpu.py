@@ -64,6 +64,8 @@ class Scan(NamedTuple):
     """Up to this many left rows with survivors are taken further one by one."""
     reach_low: float
     """eps * unit, rounded down; for accepting."""
+    slack: float
+    """Error of an estimated squared distance, relative to the rows' squared norms."""
     upper: bool
     """Left and right are the same panels: take position j > i only."""
     skip_block: bool
@@ -177,11 +179,15 @@ def _rows_alive(masks):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _report_tile(  # type: ignore[no-untyped-def]
-    table, limits, forest, scan, left, right, positions, start, panel, scratch, counters
+    table, limits, forest, scan, left, right, positions, start, panel, masks, tile, at, stride,
+    whole, counters,
 ):
-    """Decide the marked pairs of a tile (products over all columns); report those within eps."""
+    """Decide the marked pairs of a tile and report those within eps.
+
+    ``whole``: its products, ``tile[at + lane * stride + column]``, are over all columns.
+    """
     degree, parent, minimum = forest.degree, forest.parent, forest.min_samples
-    masks, tile, sampled = scratch.masks, scratch.tile, scan.sampled
+    sampled = scan.sampled
     right_local, right_lost, right_square = right.local, right.lost, right.square
     for lane in range(min(BLOCK_ROWS, positions.size - start)):
         if not (masks[3 * lane] | masks[3 * lane + 1] | masks[3 * lane + 2]):
@@ -205,10 +211,10 @@ def _report_tile(  # type: ignore[no-untyped-def]
                     continue
                 inner = scan.reach_low - lost - right_lost[j]
                 whole_square = square + right_square[j]
-                product = np.float64(tile[lane * PANEL_ROWS + column])
+                product = np.float64(tile[at + lane * stride + column])
                 estimate = whole_square - scale * right.scale[j] * product
-                accepted = inner * inner * (1 - 2.0**-40) - 2.0**-45 * whole_square
-                if not (inner > 0.0 and estimate <= accepted):
+                accepted = inner * inner * (1 - 2.0**-40) - scan.slack * whole_square
+                if not (whole and inner > 0.0 and estimate <= accepted):
                     counters[_UNDECIDED] += 1
                     if not within(table, limits, left.rows[i], right.rows[j]):
                         continue
@@ -360,7 +366,7 @@ def scan_chunk(  # type: ignore[no-untyped-def]
             if alive:
                 _report_tile(
                     table, limits, forest, scan, left, right, positions, start,
-                    panel, scratch, counters,
+                    panel, masks, tile, 0, PANEL_ROWS, True, counters,
                 )
     counters[_TESTED] += tested
     counters[_SETTLED] += skipped

@@ -12,6 +12,7 @@ Only int8 panels of two *superblocks* of rows are in memory at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numba import njit
@@ -172,8 +173,9 @@ class _Plan:
 
 @dataclass
 class _Run:
-    """One interval being worked on."""
+    """One interval being worked on, with the int8 filter."""
 
+    slack: ClassVar[float] = 2.0**-45
     problem: Problem
     ids: NDArray[np.int64]
     forest: Forest
@@ -263,7 +265,7 @@ class _Run:
         panels.block[:] = self.block_of[local]
 
         def work(piece: slice) -> None:
-            pack_full(panels, piece.start, self._centred(local[piece]), reach)
+            pack_full(panels, piece.start, self._centred(local[piece]), reach, 127, True)
 
         self.team.map(work, self._pieces(len(local)))
         return panels
@@ -277,7 +279,9 @@ class _Run:
 
         def work(piece: slice) -> None:
             components = self._centred(panels.local[piece]) @ basis
-            pack_prefix(panels, piece.start, components, quads, frame.basis_error, reach)
+            pack_prefix(
+                panels, piece.start, components, quads, frame.basis_error, reach, 127, True
+            )
 
         self.team.map(work, self._pieces(n_rows))
         return panels
@@ -300,7 +304,7 @@ class _Run:
         plan = plan or self.no_plan
         reach_low = problem.eps * problem.frame.unit * (1 - 2.0**-40)
         scan = Scan(
-            self.quads, plan.n_segments, plan.checks, plan.few, reach_low,
+            self.quads, plan.n_segments, plan.checks, plan.few, reach_low, self.slack,
             upper, skip_block, self.sampled, sampling,
         )
         if panel_range is None:
@@ -399,7 +403,8 @@ class _Run:
         starts -= starts % PANEL_ROWS
         right = self.order[(starts[:, None] + np.arange(PANEL_ROWS)).ravel()]
         scan = Scan(
-            quads, len(quads) - 1, self.no_plan.checks, 0, 0.0, False, False, self.sampled, False
+            quads, len(quads) - 1, self.no_plan.checks, 0, 0.0, 0.0, False, False, self.sampled,
+            False,
         )
         alive = probe_prefix(
             scan,

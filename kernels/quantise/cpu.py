@@ -26,6 +26,7 @@ __all__ = [
     "Frame",
     "Panels",
     "centre_rows",
+    "describe_floats",
     "empty_panels",
     "pack_full",
     "pack_left",
@@ -137,18 +138,18 @@ def _largest(numbers, r):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _quantise(numbers, r, start, end, scale, out):  # type: ignore[no-untyped-def]
+def _quantise(numbers, r, start, end, scale, top, out):  # type: ignore[no-untyped-def]
     """Round numbers[r, start:end] / scale to int8; returns their sum and squares, and the loss.
 
     The last two results are sums of squares: of the numbers, and of what rounding lost.
     """
-    inverse = np.float32(1.0) / np.float32(scale)
+    inverse, top = np.float32(1.0) / np.float32(scale), np.int32(top)
     total, squares = np.int32(0), np.int32(0)
     norm, lost = 0.0, 0.0
     for k in range(start, end):
         one = numbers[r, k]
         step = np.int32(np.rint(one * inverse))
-        step = min(max(step, np.int32(-127)), np.int32(127))
+        step = min(max(step, -top), top)
         out[k] = np.int8(step)
         total += step
         squares += step * step
@@ -159,15 +160,19 @@ def _quantise(numbers, r, start, end, scale, out):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True)
-def _write(words, source, position, n_quads):  # type: ignore[no-untyped-def]
-    """Put one row's bytes, 128 added, in its lane of its panel."""
-    base = (position // PANEL_ROWS) * n_quads * PANEL_ROWS + position % PANEL_ROWS
-    for quad in range(n_quads):
-        words[base + quad * PANEL_ROWS] = source[quad] ^ _OFFSET
+def _write(words, source, position, n_quads, panels):  # type: ignore[no-untyped-def]
+    """Put one row's bytes in its lane of its panel (128 added), or one after another."""
+    if panels:
+        base = (position // PANEL_ROWS) * n_quads * PANEL_ROWS + position % PANEL_ROWS
+        for quad in range(n_quads):
+            words[base + quad * PANEL_ROWS] = source[quad] ^ _OFFSET
+    else:
+        for quad in range(n_quads):
+            words[position * n_quads + quad] = source[quad]
 
 
 @njit(nogil=True, cache=True)
-def _coefficients(left, right, stage, position, eps, scale, square, rest, lost):  # type: ignore[no-untyped-def]
+def _coefficients(left, right, stage, position, eps, scale, square, rest, lost, slack):  # type: ignore[no-untyped-def]
     """Both sides of 'within eps is possible' for one row; see simd.survivors.
 
     N_i + N_j - 2 t_i t_j - (eps + e_i + e_j)^2 <= 2 s_i s_j p, divided by 2 s_i s_j.
@@ -175,12 +180,12 @@ def _coefficients(left, right, stage, position, eps, scale, square, rest, lost):
     reach, inverse = eps + lost, 1.0 / scale
     own, other = square + reach * reach, square + lost * lost
     left[position, stage, 0] = 0.5 * inverse
-    left[position, stage, 1] = (square - reach * reach - _SLACK * own) * 0.5 * inverse
+    left[position, stage, 1] = (square - reach * reach - slack * own) * 0.5 * inverse
     left[position, stage, 2] = -rest * inverse
     left[position, stage, 3] = -reach * inverse
     at = ((position // PANEL_ROWS) * left.shape[1] + stage) * 4 * PANEL_ROWS
     at += position % PANEL_ROWS
-    right[at] = (square - lost * lost - _SLACK * other) * inverse
+    right[at] = (square - lost * lost - slack * other) * inverse
     right[at + PANEL_ROWS] = inverse
     right[at + 2 * PANEL_ROWS] = rest * inverse
     right[at + 3 * PANEL_ROWS] = lost * inverse
@@ -199,8 +204,11 @@ def _close_last_panel(right, n_rows, n_stages):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def pack_full(panels, start, centred, eps):  # type: ignore[no-untyped-def]
-    """Pack all columns of float32 rows ``centred`` from position ``start`` on."""
+def pack_full(panels, start, centred, eps, top, in_panels):  # type: ignore[no-untyped-def]
+    """Pack all columns of float32 rows ``centred`` from position ``start`` on.
+
+    ``top``: the largest int8 number to use; ``in_panels``: for dot_block, or row after row.
+    """
     n_rows, n_stages = panels.left.shape[0], panels.left.shape[1]
     left, right, sums, words = panels.left, panels.right, panels.sums, panels.full.view(np.int32)
     scales, squares, losses, norms = panels.scale, panels.square, panels.lost, panels.norm
@@ -210,8 +218,8 @@ def pack_full(panels, start, centred, eps):  # type: ignore[no-untyped-def]
     stage = n_stages - 1
     for r in range(centred.shape[0]):
         position = start + r
-        scale = np.float64(np.float32(max(_largest(centred, r) / 127.0, _SCALE_FLOOR)))
-        total, square, norm, lost = _quantise(centred, r, 0, centred.shape[1], scale, scratch)
+        scale = np.float64(np.float32(max(_largest(centred, r) / top, _SCALE_FLOOR)))
+        total, square, norm, lost = _quantise(centred, r, 0, centred.shape[1], scale, top, scratch)
         norms[position] = np.sqrt(norm)
         sums[position, stage] = -128 * total
         scales[position] = scale
@@ -219,15 +227,25 @@ def pack_full(panels, start, centred, eps):  # type: ignore[no-untyped-def]
         losses[position] = np.sqrt(lost) * (1 + 2.0**-30) + 2 * _HALF_ULP * norms[position]
         losses[position] += 2.0**-140
         _coefficients(
-            left, right, stage, position, eps, scale, squares[position], 0.0, losses[position]
+            left, right, stage, position, eps, scale, squares[position], 0.0, losses[position],
+            _SLACK,
         )
-        _write(words, source, position, n_quads)
+        _write(words, source, position, n_quads, in_panels)
     if start + centred.shape[0] == n_rows:
         _close_last_panel(right, n_rows, n_stages)
 
 
 @njit(nogil=True, cache=True)
-def pack_prefix(panels, start, components, quads, error, eps):  # type: ignore[no-untyped-def]
+def _remainder(z_norm, length, blur):  # type: ignore[no-untyped-def]
+    """Bounds on the norm of what a prefix of norm ``length`` (up to ``blur``) leaves out."""
+    outer, inner = z_norm * (1 + 4 * _HALF_ULP), max(length - blur, 0.0)
+    high = np.sqrt(max(outer * outer - inner * inner, 0.0))
+    outer, inner = z_norm * (1 - 4 * _HALF_ULP), length + blur
+    return np.sqrt(max(outer * outer - inner * inner, 0.0)), high
+
+
+@njit(nogil=True, cache=True)
+def pack_prefix(panels, start, components, quads, error, eps, top, in_panels):  # type: ignore[no-untyped-def]
     """Pack leading components of rows whose columns are packed; a stage for each end in quads."""
     left, right, sums, words = panels.left, panels.right, panels.sums, panels.prefix.view(np.int32)
     scratch = np.zeros(4 * quads[-1], np.int8)
@@ -235,28 +253,61 @@ def pack_prefix(panels, start, components, quads, error, eps):  # type: ignore[n
     for r in range(components.shape[0]):
         position = start + r
         z_norm = panels.norm[position]
-        scale = np.float64(np.float32(max(_largest(components, r) / 127.0, _SCALE_FLOOR)))
+        scale = np.float64(np.float32(max(_largest(components, r) / top, _SCALE_FLOOR)))
         blur = error * z_norm
         squares, norm, lost = 0.0, 0.0, 0.0
         for stage in range(quads.size - 1):
             total, more_squares, more_norm, more_lost = _quantise(
-                components, r, 4 * quads[stage], 4 * quads[stage + 1], scale, scratch
+                components, r, 4 * quads[stage], 4 * quads[stage + 1], scale, top, scratch
             )
             sums[position, stage] = -128 * total
             squares += more_squares
             norm += more_norm
             lost += more_lost
-            length = np.sqrt(norm)
-            outer, inner = z_norm * (1 + 4 * _HALF_ULP), max(length - blur, 0.0)
-            high = np.sqrt(max(outer * outer - inner * inner, 0.0))
-            outer, inner = z_norm * (1 - 4 * _HALF_ULP), length + blur
-            low = np.sqrt(max(outer * outer - inner * inner, 0.0))
+            low, high = _remainder(z_norm, np.sqrt(norm), blur)
             rest = 0.5 * (low + high)
             all_lost = np.sqrt(lost) * (1 + 2.0**-30) + blur + (0.5 + 2.0**-30) * (high - low)
             all_lost += 2.0**-40 * z_norm
             square = scale * scale * squares + rest * rest
-            _coefficients(left, right, stage, position, eps, scale, square, rest, all_lost)
-        _write(words, source, position, quads[-1])
+            _coefficients(
+                left, right, stage, position, eps, scale, square, rest, all_lost, _SLACK
+            )
+        _write(words, source, position, quads[-1], in_panels)
+
+
+@njit(nogil=True, cache=True)
+def describe_floats(panels, start, centred, components, quads, error, eps):  # type: ignore[no-untyped-def]
+    """The same coefficients where the products are taken of float32 numbers as they are.
+
+    The sums of products of n terms err by at most ``n * 2**-24 * |x||y|``, in any order.
+    """
+    n_rows, n_stages = panels.left.shape[0], panels.left.shape[1]
+    for r in range(centred.shape[0]):
+        position = start + r
+        norm = 0.0
+        for k in range(centred.shape[1]):
+            norm += np.float64(centred[r, k]) * np.float64(centred[r, k])
+        z_norm = np.sqrt(norm)
+        lost = 2 * _HALF_ULP * z_norm + 2.0**-140
+        panels.scale[position], panels.square[position] = 1.0, norm
+        panels.lost[position], panels.norm[position] = lost, z_norm
+        slack = _SLACK + (2 * centred.shape[1] + 16) * _HALF_ULP
+        _coefficients(
+            panels.left, panels.right, n_stages - 1, position, eps, 1.0, norm, 0.0, lost, slack
+        )
+        blur, inside = error * z_norm, 0.0
+        for stage in range(quads.size - 1):
+            for k in range(4 * quads[stage], 4 * quads[stage + 1]):
+                inside += np.float64(components[r, k]) * np.float64(components[r, k])
+            low, high = _remainder(z_norm, np.sqrt(inside), blur)
+            rest = 0.5 * (low + high)
+            lost = blur + (0.5 + 2.0**-30) * (high - low) + 2.0**-40 * z_norm
+            _coefficients(
+                panels.left, panels.right, stage, position, eps, 1.0, inside + rest * rest,
+                rest, lost, slack,
+            )
+    if start + centred.shape[0] == n_rows:
+        _close_last_panel(panels.right, n_rows, n_stages)
 
 
 @njit(nogil=True, cache=True)
