@@ -44,6 +44,8 @@ __all__ = [
 CHUNK_ROWS = 192
 """Left rows packed at a time, 4 panels: 192 x 512 bytes stay in the second-level cache."""
 
+_N_CANDIDATES = 4096
+"""Pairs collected before they are decided: a call costs as much as some tiles."""
 COUNTERS = ("tested", "settled", "undecided", "within", "prefix_tiles", "row_tiles", "full_tiles")
 """Names of the counters kept by :func:`scan_chunk`."""
 PANEL_QUAD = PANEL_ROWS * 4
@@ -85,6 +87,8 @@ class Scratch(NamedTuple):
     sums: NDArray[np.int32]
     tile: NDArray[np.int32]
     masks: NDArray[np.uint16]
+    places: NDArray[np.int32]
+    products: NDArray[np.float64]
 
 
 def empty_scratch(n_cols: int, quads: NDArray[np.int64]) -> Scratch:
@@ -98,6 +102,8 @@ def empty_scratch(n_cols: int, quads: NDArray[np.int64]) -> Scratch:
         aligned(n_blocks * n_stages * BLOCK_ROWS, np.int32),
         aligned(BLOCK_ROWS * PANEL_ROWS, np.int32),
         aligned(BLOCK_ROWS * PANEL_ROWS // LANES, np.uint16),
+        np.empty((_N_CANDIDATES, 2), np.int32),
+        np.empty(_N_CANDIDATES, np.float64),
     )
 
 
@@ -178,50 +184,41 @@ def _rows_alive(masks):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _report_tile(  # type: ignore[no-untyped-def]
-    table, limits, forest, scan, left, right, positions, start, panel, masks, tile, at, stride,
-    whole, counters,
+def report_candidates(  # type: ignore[no-untyped-def]
+    table, limits, forest, scan, left, right, places, products, n_candidates, counters
 ):
-    """Decide the marked pairs of a tile and report those within eps.
+    """Decide the pairs collected so far and report those within eps.
 
-    ``whole``: its products, ``tile[at + lane * stride + column]``, are over all columns.
+    ``places`` int32[.., 2]: positions (i, j); ``products``: over all columns, or NaN.
     """
     degree, parent, minimum = forest.degree, forest.parent, forest.min_samples
-    sampled = scan.sampled
-    right_local, right_lost, right_square = right.local, right.lost, right.square
-    for lane in range(min(BLOCK_ROWS, positions.size - start)):
-        if not (masks[3 * lane] | masks[3 * lane + 1] | masks[3 * lane + 2]):
+    left_local, left_block, left_lost = left.local, left.block, left.lost
+    left_square, left_scale, left_rows = left.square, left.scale, left.rows
+    right_local, right_block, right_lost = right.local, right.block, right.lost
+    right_square, right_scale, right_rows = right.square, right.scale, right.rows
+    sampled, upper, skip_block, sampling = scan.sampled, scan.upper, scan.skip_block, scan.sampling
+    n_undecided, n_within = 0, 0
+    for c in range(n_candidates):
+        i, j = places[c, 0], places[c, 1]
+        a, b = left_local[i], right_local[j]
+        if degree[a] >= minimum and degree[b] >= minimum and find(parent, a) == find(parent, b):
             continue
-        i = positions[start + lane]
-        a, block = left.local[i], left.block[i]
-        lost, square, scale = left.lost[i], left.square[i], 2.0 * left.scale[i]
-        root = find(parent, a) if degree[a] >= minimum else np.int32(-1)
-        for word in range(3):
-            bits = np.int64(masks[3 * lane + word])
-            while bits:
-                column = word * LANES + trailing_zeros(bits)
-                bits &= bits - 1
-                j = panel * PANEL_ROWS + column
-                b = right_local[j]
-                if degree[b] >= minimum and root >= 0 and find(parent, b) == root:
-                    continue
-                if (scan.upper and j <= i) or (scan.skip_block and block == right.block[j]):
-                    continue
-                if sampled[b] and not (scan.sampling and b > a):
-                    continue
-                inner = scan.reach_low - lost - right_lost[j]
-                whole_square = square + right_square[j]
-                product = np.float64(tile[at + lane * stride + column])
-                estimate = whole_square - scale * right.scale[j] * product
-                accepted = inner * inner * (1 - 2.0**-40) - scan.slack * whole_square
-                if not (whole and inner > 0.0 and estimate <= accepted):
-                    counters[_UNDECIDED] += 1
-                    if not within(table, limits, left.rows[i], right.rows[j]):
-                        continue
-                counters[_WITHIN] += 1
-                found(forest, a, b)
-                if degree[a] >= minimum:
-                    root = find(parent, a)
+        if (upper and j <= i) or (skip_block and left_block[i] == right_block[j]):
+            continue
+        if sampled[b] and not (sampling and b > a):
+            continue
+        inner = scan.reach_low - left_lost[i] - right_lost[j]
+        squares = left_square[i] + right_square[j]
+        estimate = squares - 2.0 * left_scale[i] * right_scale[j] * np.float64(products[c])
+        accepted = inner * inner * (1 - 2.0**-40) - scan.slack * squares
+        if not (inner > 0.0 and estimate <= accepted):
+            n_undecided += 1
+            if not within(table, limits, left_rows[i], right_rows[j]):
+                continue
+        n_within += 1
+        found(forest, a, b)
+    counters[_UNDECIDED] += n_undecided
+    counters[_WITHIN] += n_within
 
 
 @njit(nogil=True, cache=True)
@@ -264,7 +261,8 @@ def scan_chunk(  # type: ignore[no-untyped-def]
     left_local, right_local, right_block = left.local, right.local, right.block
     quads, checks, n_segments = scan.quads, scan.checks, scan.n_segments
     n_full, n_prefix = scratch.full.size // CHUNK_ROWS, quads[-1]
-    tile, masks = scratch.tile, scratch.masks
+    tile, masks, places, products = scratch.tile, scratch.masks, scratch.places, scratch.products
+    n_candidates = 0
     tile_at, masks_at = tile.ctypes.data, masks.ctypes.data
     sums_at, left_at = scratch.sums.ctypes.data, scratch.left.ctypes.data
     full_at, prefix_at = scratch.full.ctypes.data, scratch.prefix.ctypes.data
@@ -364,10 +362,29 @@ def scan_chunk(  # type: ignore[no-untyped-def]
                     masks_at, BLOCK_ROWS, True,
                 )
             if alive:
-                _report_tile(
-                    table, limits, forest, scan, left, right, positions, start,
-                    panel, masks, tile, 0, PANEL_ROWS, True, counters,
-                )
+                if n_candidates > places.shape[0] - BLOCK_ROWS * PANEL_ROWS:
+                    report_candidates(
+                        table, limits, forest, scan, left, right, places, products,
+                        n_candidates, counters,
+                    )
+                    n_candidates = 0
+                for word in range(masks.size):
+                    found_bits = np.int64(masks[word])
+                    if not found_bits:
+                        continue
+                    lane = word // 3
+                    i = positions[start + lane]
+                    first = (word - 3 * lane) * LANES
+                    while found_bits:
+                        column = first + trailing_zeros(found_bits)
+                        found_bits &= found_bits - 1
+                        places[n_candidates, 0] = i
+                        places[n_candidates, 1] = low + column
+                        products[n_candidates] = tile[lane * PANEL_ROWS + column]
+                        n_candidates += 1
+    report_candidates(
+        table, limits, forest, scan, left, right, places, products, n_candidates, counters
+    )
     counters[_TESTED] += tested
     counters[_SETTLED] += skipped
     counters[_PREFIX] += n_prefix_tiles
@@ -444,8 +461,10 @@ def probe_prefix(scan, left, right, positions, panels, scratch):  # type: ignore
 
 
 @njit(nogil=True, cache=True)
-def cheapest_plan(alive, quads, few, full, row, quad, test):  # type: ignore[no-untyped-def]
+def cheapest_plan(alive, quads, few, full, row, quad, test, build):  # type: ignore[no-untyped-def]
     """The cheapest set of prefix tests for sample tiles, given rough costs in nanoseconds.
+
+    ``build``: making four components of all rows, shared out over the tiles.
 
     Returns
     -------
@@ -453,12 +472,12 @@ def cheapest_plan(alive, quads, few, full, row, quad, test):  # type: ignore[no-
         Segments used (0: no prefix), and a bit for each segment that ends with a test.
     """
     n_tiles, n_segments = alive.shape[0], quads.size - 1
-    best, best_used, best_checks = n_tiles * full, 0, 0
+    best, best_used, best_checks = float(n_tiles * full), 0, 0
     for checks in range(1, 2**n_segments):
         used = n_segments
         while not (checks >> (used - 1)) & 1:
             used -= 1
-        cost = 0.0
+        cost = n_tiles * build * quads[used]
         for t in range(n_tiles):
             going = True
             for stage in range(used):

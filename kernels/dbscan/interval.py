@@ -58,7 +58,7 @@ _BLOCK_PANELS = CHUNK_ROWS // PANEL_ROWS
 _TINY = 64
 """At most this many rows are compared directly."""
 _N_HUBS = CHUNK_ROWS
-_N_PROBES = 8
+_N_PROBES = 6
 """Left blocks, and panels, of which all tiles are tried."""
 _HUBS_SHARE = 0.4
 """Hubs are worth their pairs when this share of the rows is known to be core."""
@@ -191,6 +191,7 @@ class _Run:
         self.quads = frame.quads[:1]
         self.packed: dict[tuple[int, int], Panels] = {}
         self.centred: NDArray[np.float32] | None = None
+        self.components: NDArray[np.float32] | None = None
         if 4 * n_rows * self.problem.table.n_cols <= _KEPT_BYTES:
             self.centred = self._centre(self.ids)
         self.order = split_order(self._coordinates(), PANEL_ROWS, BLOCK_ROWS)
@@ -227,11 +228,22 @@ class _Run:
         centre_rows(self.problem.table, ids, frame.mean, frame.unit, out)
         return out
 
-    def _centred(self, local: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Centred rows by local number."""
+    def _centred(
+        self, local: NDArray[np.int32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Centred rows by local number: an array and the places in it."""
         if self.centred is not None:
-            return self.centred[local]
-        return self._centre(self.ids[local])
+            return self.centred, local
+        return self._centre(self.ids[local]), np.arange(len(local), dtype=np.int32)
+
+    def _projected(
+        self, local: NDArray[np.int32], basis: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Their leading components, likewise."""
+        if self.components is not None:
+            return self.components, local
+        rows, picks = self._centred(local)
+        return rows[picks] @ basis, np.arange(len(local), dtype=np.int32)
 
     def _coordinates(self) -> NDArray[np.float32]:
         """Leading principal components of all rows, for ordering them."""
@@ -265,7 +277,8 @@ class _Run:
         panels.block[:] = self.block_of[local]
 
         def work(piece: slice) -> None:
-            pack_full(panels, piece.start, self._centred(local[piece]), reach, 127, True)
+            rows, picks = self._centred(local[piece])
+            pack_full(panels, piece.start, rows, picks, reach, 127, True)
 
         self.team.map(work, self._pieces(len(local)))
         return panels
@@ -278,9 +291,9 @@ class _Run:
         basis = np.ascontiguousarray(frame.basis[:, : 4 * int(quads[-1])])
 
         def work(piece: slice) -> None:
-            components = self._centred(panels.local[piece]) @ basis
+            components, picks = self._projected(panels.local[piece], basis)
             pack_prefix(
-                panels, piece.start, components, quads, frame.basis_error, reach, 127, True
+                panels, piece.start, components, picks, quads, frame.basis_error, reach, 127, True
             )
 
         self.team.map(work, self._pieces(n_rows))
@@ -360,6 +373,8 @@ class _Run:
         plans = [self._plan(0, n_open, n_open), self._plan(n_open, len(self.order), n_open)]
         n_segments = max(plan.n_segments for plan in plans)
         self.quads = self.problem.frame.quads[: n_segments + 1]
+        if n_segments and self.centred is not None:
+            self._project_all()
         n_panels = -(-n_open // PANEL_ROWS)
         spans = self._spans()
         for beyond in (False, True):
@@ -377,6 +392,19 @@ class _Run:
                             panel_range=panel_range, upper=span == other, skip_block=True,
                             plan=plans[beyond],
                         )
+
+    def _project_all(self) -> None:
+        """Components of all rows, where the centred rows are at hand."""
+        assert self.centred is not None
+        centred = self.centred
+        basis = np.ascontiguousarray(self.problem.frame.basis[:, : 4 * int(self.quads[-1])])
+        components = np.empty((len(centred), basis.shape[1]), np.float32)
+
+        def work(piece: slice) -> None:
+            np.matmul(centred[piece], basis, out=components[piece])
+
+        self.team.map(work, self._pieces(len(centred)))
+        self.components = components
 
     def _open_positions(
         self, span: tuple[int, int], n_open: int, beyond: bool
@@ -414,14 +442,20 @@ class _Run:
             np.arange(_N_PROBES),
             self.scratch[0],
         )
-        return _best_plan(alive, quads, self.problem.table.n_cols) or self.no_plan
+        n_tiles = n_open * (high - low) / (BLOCK_ROWS * PANEL_ROWS)
+        per_tile = (n_open + high - low) / n_tiles
+        return _best_plan(alive, quads, self.problem.table.n_cols, per_tile) or self.no_plan
 
 
 _QUAD_NS, _TEST_NS, _ROW_QUAD_NS, _ROW_NS = 6.5, 50.0, 1.0, 30.0
 """Rough costs: 8 x 48 products of 4 columns; a test of them; the same for one left row."""
+_BUILD_NS, _BUILD_ROW_NS = 0.08, 4.0
+"""Rough costs of four components of a row: for each column, and for packing them."""
 
 
-def _best_plan(alive: NDArray[np.int64], quads: NDArray[np.int64], n_cols: int) -> _Plan | None:
+def _best_plan(
+    alive: NDArray[np.int64], quads: NDArray[np.int64], n_cols: int, rows_per_tile: float
+) -> _Plan | None:
     """The cheapest set of tests for the sample tiles.
 
     Notes
@@ -432,6 +466,7 @@ def _best_plan(alive: NDArray[np.int64], quads: NDArray[np.int64], n_cols: int) 
     full = n_quads * _QUAD_NS + _TEST_NS
     row = n_quads * _ROW_QUAD_NS + _ROW_NS
     few = min(int(full / row), BLOCK_ROWS - 1)
-    used, bits = cheapest_plan(alive, quads, few, full, row, _QUAD_NS, _TEST_NS)
+    build = rows_per_tile * (n_cols * _BUILD_NS + _BUILD_ROW_NS)
+    used, bits = cheapest_plan(alive, quads, few, full, row, _QUAD_NS, _TEST_NS, build)
     checks = np.array([(bits >> stage) & 1 for stage in range(len(quads))], np.bool_)
     return _Plan(used, checks, few) if used else None

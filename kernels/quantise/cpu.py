@@ -204,8 +204,8 @@ def _close_last_panel(right, n_rows, n_stages):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def pack_full(panels, start, centred, eps, top, in_panels):  # type: ignore[no-untyped-def]
-    """Pack all columns of float32 rows ``centred`` from position ``start`` on.
+def pack_full(panels, start, centred, picks, eps, top, in_panels):  # type: ignore[no-untyped-def]
+    """Pack all columns of float32 rows ``centred[picks]`` from position ``start`` on.
 
     ``top``: the largest int8 number to use; ``in_panels``: for dot_block, or row after row.
     """
@@ -216,8 +216,8 @@ def pack_full(panels, start, centred, eps, top, in_panels):  # type: ignore[no-u
     scratch = np.zeros(4 * n_quads, np.int8)
     source = scratch.view(np.int32)
     stage = n_stages - 1
-    for r in range(centred.shape[0]):
-        position = start + r
+    for p in range(picks.size):
+        position, r = start + p, picks[p]
         scale = np.float64(np.float32(max(_largest(centred, r) / top, _SCALE_FLOOR)))
         total, square, norm, lost = _quantise(centred, r, 0, centred.shape[1], scale, top, scratch)
         norms[position] = np.sqrt(norm)
@@ -231,7 +231,7 @@ def pack_full(panels, start, centred, eps, top, in_panels):  # type: ignore[no-u
             _SLACK,
         )
         _write(words, source, position, n_quads, in_panels)
-    if start + centred.shape[0] == n_rows:
+    if start + picks.size == n_rows:
         _close_last_panel(right, n_rows, n_stages)
 
 
@@ -245,13 +245,15 @@ def _remainder(z_norm, length, blur):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def pack_prefix(panels, start, components, quads, error, eps, top, in_panels):  # type: ignore[no-untyped-def]
+def pack_prefix(  # type: ignore[no-untyped-def]
+    panels, start, components, picks, quads, error, eps, top, in_panels
+):
     """Pack leading components of rows whose columns are packed; a stage for each end in quads."""
     left, right, sums, words = panels.left, panels.right, panels.sums, panels.prefix.view(np.int32)
     scratch = np.zeros(4 * quads[-1], np.int8)
     source = scratch.view(np.int32)
-    for r in range(components.shape[0]):
-        position = start + r
+    for p in range(picks.size):
+        position, r = start + p, picks[p]
         z_norm = panels.norm[position]
         scale = np.float64(np.float32(max(_largest(components, r) / top, _SCALE_FLOOR)))
         blur = error * z_norm
