@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from topoact_gpu.device import (
     single_threaded_blas,
 )
 from topoact_gpu.errors import DataError, ParameterError
+from topoact_gpu.kernels.dbscan.filters import choose_filter, single_threaded_torch
 from topoact_gpu.kernels.dbscan.interval import Clustered, Problem, cluster_rows
 from topoact_gpu.kernels.lens.cpu import ROW_LENSES, row_lens
 from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
@@ -58,11 +60,14 @@ class Prepared:
         With norms where the metric is cosine.
     frame : Frame
     metric : str
+    filter : str
+        What decides most pairs; see :mod:`topoact_gpu.kernels.dbscan.filters`.
     """
 
     table: RowTable
     frame: Frame
     metric: str
+    filter: str
 
     def problem(self, eps: float, min_samples: int, superblock_bytes: int) -> Problem:
         """The kernel's view of one eps."""
@@ -75,6 +80,7 @@ class Prepared:
             min_samples,
             self.frame,
             superblock_bytes,
+            self.filter,
         )
 
 
@@ -104,7 +110,7 @@ def prepare(
         table = make_table(data.array, _norms(data, team))
         bound = 1.0
     frame = make_frame(table, np.arange(table.n_rows), bound, seed)
-    return Prepared(table, frame, metric)
+    return Prepared(table, frame, metric, choose_filter())
 
 
 def _norms(data: Resident, team: Team) -> NDArray[np.float64]:
@@ -190,6 +196,11 @@ def knee_of(
     return find_knee(distances, k, len(ids))
 
 
+def filter_threads(prepared: Prepared) -> AbstractContextManager[None]:
+    """One torch thread where torch makes the products: the team does the parallel work."""
+    return single_threaded_torch() if prepared.filter == "int8-torch" else nullcontext()
+
+
 def superblock_bytes(budget_bytes: int, n_at_once: int) -> int:
     """Bytes for one superblock of panels; each interval at work holds up to three."""
     return max(min(budget_bytes // 4, _PACKED_BYTES), _MIN_BUDGET // 4) // (3 * n_at_once)
@@ -255,15 +266,16 @@ def cluster_elements(
         if progress is not None:
             progress(count)
 
-    for count, element in enumerate(order[:n_together], 1):
-        run(int(element), team)
-        tell(count)
-    solo = team.solo()
-    team.map(
-        lambda element: run(int(element), solo),
-        order[n_together:],
-        lambda count: tell(n_together + count),
-    )
+    with filter_threads(prepared):
+        for count, element in enumerate(order[:n_together], 1):
+            run(int(element), team)
+            tell(count)
+        solo = team.solo()
+        team.map(
+            lambda element: run(int(element), solo),
+            order[n_together:],
+            lambda count: tell(n_together + count),
+        )
     return [result for result in results if result is not None]
 
 
@@ -367,7 +379,9 @@ class DBSCAN(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(eps, str):
             eps = knee_of(prepared, ids, self.min_samples, team, self.seed).eps
         block = superblock_bytes(budget, 1)
-        result = cluster_rows(prepared.problem(float(eps), self.min_samples, block), ids, team)
+        problem = prepared.problem(float(eps), self.min_samples, block)
+        with filter_threads(prepared):
+            result = cluster_rows(problem, ids, team)
         self.labels_ = result.labels
         self.core_sample_indices_ = np.flatnonzero(result.core)
         self.n_clusters_ = result.n_clusters

@@ -305,6 +305,7 @@ class _Run:
             "eps": float(eps[0]) if same else eps.tolist(),
             "min_samples": int(self.settings.clusterer.min_samples),
             "metric": prepared.metric,
+            "filter": prepared.filter,
             "n_intervals": total,
             "largest_interval": int(elements.sizes.max(initial=0)),
             "pairs_total": int((sizes * (sizes - 1) // 2).sum()) if total else 0,

@@ -52,9 +52,9 @@ from topoact_gpu.kernels.quantise.cpu import (
 from topoact_gpu.kernels.simd import BLOCK_ROWS, PANEL_ROWS
 from topoact_gpu.kernels.table import RowTable, aligned
 
-__all__ = ["Clustered", "Problem", "cluster_rows"]
+__all__ = ["Clustered", "PanelRun", "Plan", "Problem", "cluster_rows"]
 
-_BLOCK_PANELS = CHUNK_ROWS // PANEL_ROWS
+BLOCK_PANELS = CHUNK_ROWS // PANEL_ROWS
 _TINY = 64
 """At most this many rows are compared directly."""
 _N_HUBS = CHUNK_ROWS
@@ -81,18 +81,31 @@ class Problem:
     min_samples: int
     frame: Frame
     superblock_bytes: int
+    filter: str = "int8"
+    """One of :mod:`.filters`."""
 
     @property
     def reach(self) -> float:
-        """eps in the frame's unit, rounded up; no two rows are further apart than the cap."""
+        """eps in the frame's unit, rounded up; no two rows are further apart than the cap.
+
+        Where the definition's own sum may under- or overflow, the cap: the filter then rules
+        nothing out.
+        """
         cap = 8.0 * np.sqrt(self.table.n_cols)
+        if self.limits.surely < 0:
+            return cap
         return min(self.eps * self.frame.unit * (1 + 2.0**-40), cap)
+
+    @property
+    def reach_low(self) -> float:
+        """The same rounded down, for accepting; 0 accepts nothing."""
+        return 0.0 if self.limits.surely < 0 else self.eps * self.frame.unit * (1 - 2.0**-40)
 
     @property
     def superblock_rows(self) -> int:
         """Rows whose panels fit ``superblock_bytes``; whole blocks."""
-        stages = len(self.frame.quads)
-        per_row = self.table.n_cols + 4 * int(self.frame.quads[-1]) + 36 * stages + 40
+        stages, width = len(self.frame.quads), 4 if self.filter == "float32" else 1
+        per_row = width * (self.table.n_cols + 4 * int(self.frame.quads[-1])) + 36 * stages + 50
         return max(self.superblock_bytes // (per_row * CHUNK_ROWS), 1) * CHUNK_ROWS
 
 
@@ -108,13 +121,16 @@ class Clustered:
 
 def cluster_rows(problem: Problem, ids: NDArray[np.int64], team: Team) -> Clustered:
     """DBSCAN labels of rows ``ids`` (ascending), by all threads of ``team`` together."""
+    from topoact_gpu.kernels.dbscan.products import ProductRun
+
+    runs = {"int8": PanelRun, "int8-torch": ProductRun, "float32": ProductRun}
     forest = empty_forest(len(ids), problem.min_samples)
     if len(ids) <= _TINY:
         _all_pairs(problem.table, problem.limits, forest, ids)
         n_pairs = len(ids) * (len(ids) - 1) // 2
         counters = dict.fromkeys(COUNTERS, 0) | {"tested": n_pairs, "undecided": n_pairs}
     else:
-        run = _Run(problem, ids, forest, team)
+        run = runs[problem.filter](problem, ids, forest, team)
         run.everything()
         counters = dict(zip(COUNTERS, run.counters.sum(0).tolist(), strict=True))
     labels, n_clusters = labels_from_forest(forest)
@@ -142,7 +158,7 @@ def _core_roots(forest):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def best_connected(order, degree, block_rows, n_wanted):  # type: ignore[no-untyped-def]
+def _best_connected(order, degree, block_rows, n_wanted):  # type: ignore[no-untyped-def]
     """About ``n_wanted`` rows, ascending: those of highest degree in each block of the order."""
     n_blocks = -(-order.size // block_rows)
     per_block = max(n_wanted // n_blocks, 1)
@@ -163,7 +179,7 @@ def best_connected(order, degree, block_rows, n_wanted):  # type: ignore[no-unty
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """Segments of the prefix to use, those that end with a test, and when to go row by row."""
 
     n_segments: int
@@ -172,10 +188,12 @@ class _Plan:
 
 
 @dataclass
-class _Run:
+class PanelRun:
     """One interval being worked on, with the int8 filter."""
 
     slack: ClassVar[float] = 2.0**-45
+    permutes: ClassVar[bool] = True
+    """Packed rows can be put in another order without packing them anew."""
     problem: Problem
     ids: NDArray[np.int64]
     forest: Forest
@@ -187,7 +205,7 @@ class _Run:
         self.counters = np.zeros((len(threads), len(COUNTERS)), np.int64)
         self.scratch = [empty_scratch(self.problem.table.n_cols, frame.quads) for _ in threads]
         self.sampled = np.zeros(n_rows, np.uint8)
-        self.no_plan = _Plan(0, np.zeros(len(frame.quads), np.bool_), 0)
+        self.no_plan = Plan(0, np.zeros(len(frame.quads), np.bool_), 0)
         self.quads = frame.quads[:1]
         self.packed: dict[tuple[int, int], Panels] = {}
         self.centred: NDArray[np.float32] | None = None
@@ -203,7 +221,7 @@ class _Run:
         spans = self._spans()
         for span in spans:
             panels = self._panels(span)
-            self._scan(panels, panels, self._positions(span), block_panels=_BLOCK_PANELS)
+            self._scan(panels, panels, self._positions(span), block_panels=BLOCK_PANELS)
         roots = _core_roots(self.forest)
         if (roots >= 0).mean() >= _HUBS_SHARE:
             self._report_hubs(roots, spans)
@@ -307,7 +325,7 @@ class _Run:
         *,
         panel_range: tuple[int, int] | None = None,
         block_panels: int = 0,
-        plan: _Plan | None = None,
+        plan: Plan | None = None,
         upper: bool = True,
         skip_block: bool = False,
         sampling: bool = False,
@@ -315,14 +333,24 @@ class _Run:
         """Run the scanning kernel on all threads."""
         problem = self.problem
         plan = plan or self.no_plan
-        reach_low = problem.eps * problem.frame.unit * (1 - 2.0**-40)
         scan = Scan(
-            self.quads, plan.n_segments, plan.checks, plan.few, reach_low, self.slack,
+            self.quads, plan.n_segments, plan.checks, plan.few, problem.reach_low, self.slack,
             upper, skip_block, self.sampled, sampling,
         )
         if panel_range is None:
             panel_range = (0, -(-len(right.rows) // PANEL_ROWS))
-        next_chunk = np.zeros(1, np.int64)
+        self._scan_all(scan, left, right, positions, panel_range, block_panels)
+
+    def _scan_all(
+        self,
+        scan: Scan,
+        left: Panels,
+        right: Panels,
+        positions: NDArray[np.int32],
+        panel_range: tuple[int, int],
+        block_panels: int,
+    ) -> None:
+        problem, next_chunk = self.problem, np.zeros(1, np.int64)
 
         def work(thread: int) -> None:
             scan_positions(
@@ -335,7 +363,7 @@ class _Run:
 
     def _report_hubs(self, roots: NDArray[np.int32], spans: list[tuple[int, int]]) -> None:
         """All pairs of the best-connected rows, spread over the blocks."""
-        hubs = best_connected(self.order, self.forest.degree, CHUNK_ROWS, _N_HUBS)
+        hubs = _best_connected(self.order, self.forest.degree, CHUNK_ROWS, _N_HUBS)
         hubs = hubs[roots[hubs] >= 0]
         self.sampled[hubs] = 1
         left = self._pack(hubs)
@@ -361,7 +389,7 @@ class _Run:
         whole = self.packed.get((0, n_rows))
         self.order = self.order[positions]
         self.packed.clear()
-        if whole is not None:
+        if whole is not None and self.permutes:
             n_cols = self.problem.table.n_cols
             panels = empty_panels(len(positions), n_cols, whole.left.shape[1])
             permute_panels(whole, positions, padded_quads(n_cols), panels)
@@ -420,7 +448,7 @@ class _Run:
             wanted &= roots[local] != roots[self.order[-1]]
         return np.flatnonzero(wanted).astype(np.int32)
 
-    def _plan(self, low: int, high: int, n_open: int) -> _Plan:
+    def _plan(self, low: int, high: int, n_open: int) -> Plan:
         """How to use the prefix for rows order[:n_open] against order[low:high]."""
         quads = self.problem.frame.quads
         if len(quads) == 1 or n_open < 4 * CHUNK_ROWS or high - low < 4 * CHUNK_ROWS:
@@ -455,7 +483,7 @@ _BUILD_NS, _BUILD_ROW_NS = 0.08, 4.0
 
 def _best_plan(
     alive: NDArray[np.int64], quads: NDArray[np.int64], n_cols: int, rows_per_tile: float
-) -> _Plan | None:
+) -> Plan | None:
     """The cheapest set of tests for the sample tiles.
 
     Notes
@@ -469,4 +497,4 @@ def _best_plan(
     build = rows_per_tile * (n_cols * _BUILD_NS + _BUILD_ROW_NS)
     used, bits = cheapest_plan(alive, quads, few, full, row, _QUAD_NS, _TEST_NS, build)
     checks = np.array([(bits >> stage) & 1 for stage in range(len(quads))], np.bool_)
-    return _Plan(used, checks, few) if used else None
+    return Plan(used, checks, few) if used else None
