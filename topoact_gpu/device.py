@@ -13,7 +13,14 @@ import numpy as np
 
 from topoact_gpu.errors import ParameterError
 
-__all__ = ["Team", "available_threads", "resolve_budget", "resolve_device", "resolve_threads", "single_threaded_blas"]
+__all__ = [
+    "Team",
+    "available_threads",
+    "resolve_budget",
+    "resolve_device",
+    "resolve_threads",
+    "single_threaded_blas",
+]
 
 T = TypeVar("T")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}

@@ -70,7 +70,8 @@ def compute_lens(lens: Lens, data: Resident, team: Team, seed: int = 0) -> NDArr
     lens : str, callable, array, or a sequence of str and callables
         A name of LENS_NAMES (``"pca:2"``); a function from a block of rows
         ``[n, n_cols]`` (their own dtype) to ``[n]`` or ``[n, k]`` numbers; values
-        ``[n_rows]`` or ``[n_rows, k]``. A list of names and functions puts their columns side by side.
+        ``[n_rows]`` or ``[n_rows, k]``. A list of names and functions puts their columns
+        side by side.
     data : Resident
     team : Team
     seed : int

@@ -394,7 +394,7 @@ class _Run:
         }
 
     def _provenance(self) -> dict[str, Any]:
-        return {"versions": self.report["versions"], "implementation": self.report["implementation"]}
+        return {name: self.report[name] for name in ("versions", "implementation")}
 
     def _report(self, data: Resident, elements: CoverElements) -> dict[str, Any]:
         settings = self.settings
