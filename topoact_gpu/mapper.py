@@ -157,10 +157,6 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
         self.report_ = run.report
         return self
 
-    def fit_transform(self, X: ArrayLike, y: object = None, **fit_params: Any) -> MapperGraph:
-        """Fit and return ``graph_``."""
-        return self.fit(X, y, **fit_params).graph_
-
     def _settings(self) -> _Settings:
         """Everything that can be checked before the rows are looked at."""
         for name in ("min_intersection", "max_dimension"):
