@@ -53,7 +53,8 @@ def make_table(array: NDArray[Any], norms: NDArray[np.float64] | None = None) ->
     return RowTable(
         array.ctypes.data,
         array.strides[0],
-        *array.shape,
+        array.shape[0],
+        array.shape[1],
         _KINDS[array.dtype.name],
         np.empty(0) if norms is None else norms,
     )

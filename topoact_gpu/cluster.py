@@ -140,13 +140,12 @@ def check_clustering(
         if eps not in names:
             allowed = " or ".join(repr(name) for name in names)
             raise ParameterError(f"eps must be a number above 0 or {allowed}, got {eps!r}")
-    elif not isinstance(eps, numbers.Real) or isinstance(eps, bool) or not 0 < eps < np.inf:
+    elif not _is_number(eps, numbers.Real) or not 0 < eps < np.inf:
         raise ParameterError(
             f"eps must be a finite number above 0, got {eps!r}; "
             'eps="knee" chooses one from the data'
         )
-    whole = isinstance(min_samples, numbers.Integral) and not isinstance(min_samples, bool)
-    if not whole or min_samples < 1:
+    if not _is_number(min_samples, numbers.Integral) or min_samples < 1:
         raise ParameterError(
             f"min_samples must be a whole number of at least 1, got {min_samples!r}; "
             "1 makes every row a core row"
@@ -157,6 +156,10 @@ def check_clustering(
         _check_foreign_metric(metric, eps)
 
 
+def _is_number(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 def _check_foreign_metric(metric: str, eps: float | str) -> None:
     from sklearn.metrics.pairwise import PAIRWISE_DISTANCE_FUNCTIONS
     from sklearn.neighbors import VALID_METRICS
@@ -164,9 +167,7 @@ def _check_foreign_metric(metric: str, eps: float | str) -> None:
     known = set(PAIRWISE_DISTANCE_FUNCTIONS) | set(VALID_METRICS["brute"])
     known -= {"precomputed", "nan_euclidean"}
     if metric not in known:
-        raise ParameterError(
-            f"metric must be one of {', '.join(sorted(known))}, got {metric!r}"
-        )
+        raise ParameterError(f"metric must be one of {', '.join(sorted(known))}, got {metric!r}")
     if isinstance(eps, str):
         raise ParameterError(
             f"eps={eps!r} works with the metrics {' and '.join(OWN_METRICS)}, "
@@ -174,9 +175,7 @@ def _check_foreign_metric(metric: str, eps: float | str) -> None:
         )
 
 
-def knee_of(
-    prepared: Prepared, ids: NDArray[np.int64], k: int, team: Team, seed: int = 0
-) -> Knee:
+def knee_of(prepared: Prepared, ids: NDArray[np.int64], k: int, team: Team, seed: int = 0) -> Knee:
     """eps for rows ``ids`` from the distances of up to 1,000 of them to their k-th neighbours.
 
     Notes

@@ -329,9 +329,7 @@ class _Run:
         self.knee |= {"per_interval": eps.tolist(), "intervals_without_knee": without}
         return eps
 
-    def _foreign_labels(
-        self, data: Resident, elements: CoverElements
-    ) -> list[NDArray[np.int64]]:
+    def _foreign_labels(self, data: Resident, elements: CoverElements) -> list[NDArray[np.int64]]:
         """Labels from another clusterer, cloned for each element."""
         clusterer = self.settings.clusterer
         if isinstance(clusterer, DBSCAN):
@@ -347,13 +345,9 @@ class _Run:
             return np.asarray(clone(clusterer).fit_predict(data.rows.take(ids)))
 
         self.clustering = {"n_intervals": total, "clusterer": repr(clusterer)}
-        return self.team.map(
-            work, range(total), lambda done: self._tell("cluster", done, total)
-        )
+        return self.team.map(work, range(total), lambda done: self._tell("cluster", done, total))
 
-    def _graph(
-        self, labels: list[NDArray[np.int64]], elements: CoverElements
-    ) -> MapperGraph:
+    def _graph(self, labels: list[NDArray[np.int64]], elements: CoverElements) -> MapperGraph:
         indptr, rows, node_interval = nodes_from_labels(labels, elements)
         return MapperGraph.build(
             indptr,

@@ -12,7 +12,6 @@ Only int8 panels of two *superblocks* of rows are in memory at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from numba import njit
@@ -191,8 +190,8 @@ class Plan:
 class PanelRun:
     """One interval being worked on, with the int8 filter."""
 
-    slack: ClassVar[float] = 2.0**-45
-    permutes: ClassVar[bool] = True
+    slack = 2.0**-45
+    permutes = True
     """Packed rows can be put in another order without packing them anew."""
     problem: Problem
     ids: NDArray[np.int64]

@@ -6,7 +6,7 @@ and a pair that survives the prefix is decided at once.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ _N_PROBES = 4 * PANEL_ROWS
 class ProductRun(PanelRun):
     """One interval being worked on, with products by BLAS or torch."""
 
-    permutes: ClassVar[bool] = False
+    permutes = False
 
     def __post_init__(self) -> None:
         self.floats = self.problem.filter == "float32"

@@ -32,7 +32,7 @@ def labels_from_neighbours(
         while frontier:
             for row in np.flatnonzero(neighbours[frontier.pop()] & core & (labels < 0)):
                 labels[row] = n_clusters
-                frontier.append(row)
+                frontier.append(int(row))
         n_clusters += 1
     for row in np.flatnonzero(~core):
         owners = labels[neighbours[row] & core]
