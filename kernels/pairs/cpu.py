@@ -43,7 +43,6 @@ def _sum_for(kind: int, *, fast: bool) -> Any:
     """The loop over columns for one kind of number; norms of 0.0 mean 'not divided'."""
     relaxed = {"reassoc", "contract", "nsz"} if fast else False
 
-    @njit(nogil=True, cache=True, fastmath=relaxed)
     def total_square(at_a, at_b, n_cols, norm_a, norm_b):  # type: ignore[no-untyped-def]
         total = 0.0
         if norm_a > 0.0:
@@ -56,7 +55,11 @@ def _sum_for(kind: int, *, fast: bool) -> Any:
                 total += step * step
         return total
 
-    return total_square
+    if fast:
+        # numba's cache knows functions by name, line and closure, not by fastmath: without a
+        # name of its own the fast sum would be loaded for the definition.
+        total_square.__qualname__ += "_fast"
+    return njit(nogil=True, cache=True, fastmath=relaxed)(total_square)
 
 
 _HALF, _FLOAT32, _FLOAT64 = (_sum_for(k, fast=False) for k in (HALF, FLOAT32, FLOAT64))
