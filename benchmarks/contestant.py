@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-WARM_ROWS = 2000
+WARM_ROWS = 8000
 WARM_INTERVALS = 4
 
 

@@ -242,6 +242,7 @@ class _Run:
         self, data: Resident, lens_values: ArrayLike | None
     ) -> tuple[NDArray[np.float64], float | None]:
         """Lens values, and a bound on absolute values where one comes for free."""
+        self.lens_given = lens_values is not None
         if lens_values is not None:
             return given_lens(lens_values, data.rows.n_rows), None
         lens = self.mapper.lens
@@ -357,6 +358,8 @@ class _Run:
             int(elements.indptr[-1]),
             max_dimension=int(self.mapper.max_dimension),
             min_intersection=int(self.mapper.min_intersection),
+            elements=elements,
+            n_threads=self.settings.n_threads,
             parameters=self._parameters(),
             provenance={},
         )
@@ -364,6 +367,7 @@ class _Run:
     def _parameters(self) -> dict[str, Any]:
         settings, mapper = self.settings, self.mapper
         lens = mapper.lens if isinstance(mapper.lens, str) else repr(mapper.lens)[:200]
+        lens = "given" if self.lens_given else lens
         return {
             "lens": lens,
             "cover": settings.cover.to_dict()
