@@ -12,7 +12,7 @@ __all__ = ["SEGMENTS", "make_frame"]
 
 SEGMENTS = (32, 64, 96, 128, 192)
 """Prefix lengths, in components, after which a tile may be given up."""
-_N_SAMPLE = 4096
+_N_SAMPLE = 2048
 _N_AXES = 8
 """Components used to order rows, kept even where no prefix is."""
 
