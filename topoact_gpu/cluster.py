@@ -110,7 +110,7 @@ def prepare(
         table = make_table(data.array, _norms(data, team))
         bound = 1.0
     frame = make_frame(table, np.arange(table.n_rows), bound, seed)
-    return Prepared(table, frame, metric, choose_filter())
+    return Prepared(table, frame, metric, choose_filter(table.n_cols))
 
 
 def _norms(data: Resident, team: Team) -> NDArray[np.float64]:

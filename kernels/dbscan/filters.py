@@ -27,6 +27,8 @@ from topoact_gpu.kernels.simd import BLOCK_ROWS, HAS_VNNI, PANEL_ROWS, dot_block
 __all__ = ["FILTERS", "choose_filter", "int8_product", "single_threaded_torch", "top_number"]
 
 FILTERS = ("int8", "int8-torch", "float32")
+_MOST_INT8_COLUMNS = 2**17
+"""127 * 127 * 2**17 is below 2**31."""
 _VARIABLE = "TOPOACT_FILTER"
 _TOPS = (127, 79)
 """Largest numbers to try: without VNNI, sums of two int16 products saturate above 79."""
@@ -106,8 +108,10 @@ def _faster_product() -> str:
     return "int8-torch" if int8 < _seconds(lambda: floats[0] @ floats[1].T) else "float32"
 
 
-def choose_filter() -> str:
-    """The filter for this process: TOPOACT_FILTER if it is set, else the fastest there is.
+def choose_filter(n_cols: int) -> str:
+    """The filter for rows of this length: TOPOACT_FILTER if it is set, else the fastest there is.
+
+    Rows of more than 131,072 columns get float32: their int8 sums might overflow.
 
     Raises
     ------
@@ -115,6 +119,8 @@ def choose_filter() -> str:
         The variable names a filter that is unknown, or not to be had here.
     """
     wanted = os.environ.get(_VARIABLE, "")
+    if n_cols > _MOST_INT8_COLUMNS:
+        return "float32"
     if not wanted:
         return "int8" if fused_is_exact() else _faster_product()
     if wanted not in FILTERS:

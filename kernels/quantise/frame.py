@@ -13,6 +13,8 @@ __all__ = ["SEGMENTS", "make_frame"]
 SEGMENTS = (32, 64, 96, 128, 192)
 """Prefix lengths, in components, after which a tile may be given up."""
 _N_SAMPLE = 2048
+_MOST_COLUMNS = 16_384
+"""Beyond this a basis would take more memory than it is worth."""
 _N_AXES = 8
 """Components used to order rows, kept even where no prefix is."""
 
@@ -59,6 +61,8 @@ def make_frame(table: RowTable, ids: NDArray[np.int64], largest: float, seed: in
 
 def _n_components(n_cols: int) -> int:
     """A prefix pays only where it is much shorter than the row."""
+    if n_cols > _MOST_COLUMNS:
+        return _N_AXES
     fitting = [end for end in SEGMENTS if end <= n_cols // 2]
     return fitting[-1] if n_cols >= 128 else min(_N_AXES, n_cols)
 
