@@ -77,7 +77,7 @@ def neighbour_squares(
         Row ids; a row is not its own neighbour.
     k : int
     mean, unit
-        The frame: products are taken of (row - mean) * unit.
+        The frame: products are taken of row * unit - mean.
     team : Team
 
     Returns

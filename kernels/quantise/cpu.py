@@ -1,6 +1,6 @@
 """Pack rows as int8 panels together with proven bounds on what quantisation lost.
 
-A row x becomes z = (x - mean) * unit, with unit a power of two. Two int8 copies are kept: all
+A row x becomes z = x * unit - mean, with unit a power of two (so that nothing overflows). Two int8 copies are kept: all
 columns of z (*full*), and its leading principal components V'z (*prefix*), whose remainder is
 represented by its norm t. With q the int8 numbers, s the row's scale and e a bound on
 |z - s q| (for a prefix: on the error of (V'z, t) as one vector), the triangle inequality gives
@@ -47,6 +47,7 @@ class Frame(NamedTuple):
     """What all rows of one run share; plain numbers and arrays, see :mod:`.frame`."""
 
     mean: NDArray[np.float64]
+    """Of rows times ``unit``."""
     unit: float
     basis: NDArray[np.float32]
     """float32[n_cols, n_components], orthonormal columns up to ``basis_error``."""
@@ -105,10 +106,10 @@ def _centre_for(kind: int) -> Any:
     def centre(address, norm, mean, unit, out):  # type: ignore[no-untyped-def]
         if norm > 0.0:
             for k in range(mean.size):
-                out[k] = (number(address, k, kind) / norm - mean[k]) * unit
+                out[k] = number(address, k, kind) / norm * unit - mean[k]
         else:
             for k in range(mean.size):
-                out[k] = (number(address, k, kind) - mean[k]) * unit
+                out[k] = number(address, k, kind) * unit - mean[k]
 
     return centre
 
@@ -118,7 +119,7 @@ _HALF, _FLOAT32, _FLOAT64 = (_centre_for(kind) for kind in (HALF, FLOAT32, FLOAT
 
 @njit(nogil=True, cache=True)
 def centre_rows(table, ids, mean, unit, out):  # type: ignore[no-untyped-def]
-    """out[r] = float32((row ids[r] - mean) * unit), the subtraction in float64."""
+    """out[r] = float32(row ids[r] * unit - mean), the subtraction in float64."""
     for r in range(ids.size):
         address, norm = row_at(table, ids[r]), norm_of(table, ids[r])
         if table.kind == HALF:

@@ -48,9 +48,8 @@ def make_frame(table: RowTable, ids: NDArray[np.int64], largest: float, seed: in
     sample = np.empty((len(ids), n_cols), np.float32)
     unit = 2.0 ** -np.ceil(np.log2(max(largest, 2.0**-500)))
     centre_rows(table, ids, np.zeros(n_cols), unit, sample)
-    scaled_mean = sample.mean(0, dtype=np.float64)
-    mean = scaled_mean / unit
-    sample -= scaled_mean.astype(np.float32)
+    mean = sample.mean(0, dtype=np.float64)
+    sample -= mean.astype(np.float32)
     basis = _directions(sample, _n_components(n_cols), generator)
     narrow = basis.astype(np.float32)
     quads = [0, *(end // 4 for end in SEGMENTS if end <= narrow.shape[1])]
