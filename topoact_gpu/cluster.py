@@ -70,9 +70,9 @@ class Prepared:
     filter: str
 
     def problem(self, eps: float, min_samples: int, superblock_bytes: int) -> Problem:
-        """The kernel's view of one eps."""
+        """The kernel's view of one eps (a Python float: its square may overflow to infinity)."""
         cosine = self.metric == "cosine"
-        square = 2.0 * eps if cosine else float(np.float64(eps) * np.float64(eps))
+        square = 2.0 * eps if cosine else eps * eps
         return Problem(
             self.table,
             pair_limits(square, self.table.n_cols),
