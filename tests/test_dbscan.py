@@ -16,7 +16,7 @@ from topoact_gpu.cluster import cluster_elements, prepare
 from topoact_gpu.device import Team
 from topoact_gpu.errors import DataError, ParameterError
 from topoact_gpu.kernels.dbscan import reference
-from topoact_gpu.kernels.dbscan.filters import fused_is_exact, top_number
+from topoact_gpu.kernels.dbscan.filters import choose_filter, fused_is_exact, top_number
 from topoact_gpu.kernels.dbscan.forest import empty_forest, found, labels_from_forest
 from topoact_gpu.kernels.dbscan.interval import cluster_rows
 from topoact_gpu.kernels.pairs.reference import normalised, pair_squares, within
@@ -252,7 +252,7 @@ def test_blocks_and_threads_do_not_show(kind, n_cols, metric):
         check_labels(check_same_bytes(X, eps, 5, metric).labels, expected)
 
 
-def layers(n_rows=4000, n_cols=160, n_classes=60):
+def layers(n_rows=3000, n_cols=160, n_classes=60):
     """Synthetic activations: classes of many scales, some of them touching."""
     rng = np.random.default_rng(0)
     centres = np.maximum(rng.normal(size=(n_classes, n_cols)), 0)
@@ -263,14 +263,14 @@ def layers(n_rows=4000, n_cols=160, n_classes=60):
 
 
 @pytest.mark.parametrize("name", FILTERS)
-@pytest.mark.parametrize("eps", [1.5, 2.5, 3.2, 4.0, 9.0])
+@pytest.mark.parametrize("eps", [2.5, 3.2, 9.0])
 def test_every_phase_on_activations(eps, name, use_filter):
     """Large enough for prefixes, hubs and regrouping, at every density."""
     use_filter(name)
     X = layers()
     theirs = Theirs(eps=eps, min_samples=5, algorithm="brute").fit(X.astype(np.float64))
     result = fit_rows(X, eps, 5)
-    for n_threads, block_bytes in ((1, 1), (2, 10**6), (3, PLENTY)):
+    for n_threads, block_bytes in ((2, 1), (3, 10**6)):
         other = fit_rows(X, eps, 5, n_threads=n_threads, block_bytes=block_bytes, seed=n_threads)
         assert other.labels.tobytes() == result.labels.tobytes()
     check_labels(result.labels, theirs.labels_.astype(np.int64))
@@ -368,12 +368,16 @@ def test_products_that_underflow(name, use_filter):
     check_definition(X, 1.0, 3)
 
 
-def test_many_columns_of_one_sign():
-    """Sums of int8 products must not overflow however many columns there are."""
-    X = np.ones((66, 140_000), np.float16)
-    X[33:] = -1
-    result = fit_rows(X, 100.0, 3)
-    check_labels(result.labels, np.repeat(np.arange(2), 33))
+def test_sums_of_int8_products_cannot_overflow(monkeypatch):
+    monkeypatch.delenv("TOPOACT_FILTER", raising=False)
+    assert choose_filter(2**17 + 1) == "float32"
+    assert 127 * 127 * 2**17 < 2**31
+
+
+def test_an_unknown_filter_is_an_error(use_filter):
+    use_filter("int4")
+    with pytest.raises(ParameterError, match="TOPOACT_FILTER must be one of int8"):
+        DBSCAN(1.0).fit(np.ones((100, 2)))
 
 
 def test_one_row_and_no_row():
@@ -451,12 +455,12 @@ def seconds(X, eps):
 @pytest.mark.parametrize("name", FILTERS)
 def test_undecided_pairs_stay_correct_and_affordable(name, use_filter):
     use_filter(name)
-    X = undecidable(4000)
-    result = check_same_bytes(X[:1500], 3.2, 5)
-    check_labels(result.labels, reference.dbscan(X[:1500], 3.2, 5))
+    X = undecidable(3000)
+    result = check_same_bytes(X[:1000], 3.2, 5)
+    check_labels(result.labels, reference.dbscan(X[:1000], 3.2, 5))
     assert result.counters["undecided"] > 0
     # 20 times is what we promise for all pairs undecided; half a second forgives a busy machine
-    assert seconds(X, 3.2) <= 20 * seconds(layers(4000), 3.2) + 0.5
+    assert seconds(X, 3.2) <= 20 * seconds(layers(), 3.2) + 0.5
 
 
 def test_a_wrong_label_is_seen():
