@@ -2,8 +2,9 @@
 
 A row x becomes z = x * unit - mean, with unit a power of two (so that nothing overflows). Two
 int8 copies are kept: all columns of z (*full*), and its leading principal components V'z
-(*prefix*), whose remainder is represented by its norm t. With q the int8 numbers, s the row's scale and e a bound on
-|z - s q| (for a prefix: on the error of (V'z, t) as one vector), the triangle inequality gives
+(*prefix*), whose remainder is represented by its norm t. With q the int8 numbers, s the row's
+scale and e a bound on |z - s q| (for a prefix: on the error of (V'z, t) as one vector), the
+triangle inequality gives
 
     | |x - y| * unit  -  |s q_x - s q_y| |  <=  e_x + e_y
 
