@@ -75,7 +75,7 @@ def find_knee(distances: NDArray[np.float64], k: int, n_rows: int) -> Knee:
     Examples
     --------
     >>> find_knee(np.r_[np.linspace(1, 2, 90), np.linspace(2, 30, 10)], 5, 100).position
-    89
+    90
     """
     from kneed import KneeLocator
 

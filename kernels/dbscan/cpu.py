@@ -70,7 +70,7 @@ class Scan(NamedTuple):
     reach_low: float
     """eps * unit, rounded down; for accepting."""
     slack: float
-    """Error of an estimated squared distance, relative to the rows' squared norms."""
+    """Error of an estimated squared distance, relative to the rows' squared norms + 2**-60."""
     upper: bool
     """Left and right are the same panels: take position j > i only."""
     skip_block: bool
@@ -213,7 +213,7 @@ def report_candidates(  # type: ignore[no-untyped-def]
         inner = scan.reach_low - left_lost[i] - right_lost[j]
         squares = left_square[i] + right_square[j]
         estimate = squares - 2.0 * left_scale[i] * right_scale[j] * np.float64(products[c])
-        accepted = inner * inner * (1 - 2.0**-40) - scan.slack * squares
+        accepted = inner * inner * (1 - 2.0**-40) - scan.slack * (squares + 2.0**-60)
         if not (inner > 0.0 and estimate <= accepted):
             n_undecided += 1
             if not within(table, limits, left_rows[i], right_rows[j]):

@@ -40,22 +40,29 @@ def _insert(nearest, square):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _scaled(square, unit):  # type: ignore[no-untyped-def]
+    """A squared distance in the frame's unit, rounded up; the unit's square may be 0."""
+    distance = np.sqrt(square) * unit
+    return distance * distance * (1 + 1e-9)
+
+
+@njit(nogil=True, cache=True)
 def _keep_nearest(  # type: ignore[no-untyped-def]
-    table, queries, targets, products, left, right, slack, unit_square, nearest
+    table, queries, targets, products, left, right, slack, unit, nearest
 ):
     """Look at one block of products; nearest float64[n_queries, k] is ascending."""
-    last = nearest.shape[1] - 1
+    last, underflow = nearest.shape[1] - 1, table.n_cols * 2.0**-147
     for i in range(queries.size):
         row = nearest[i]
-        own = left[i] * (1 - slack)
-        limit = row[last] * unit_square * (1 + 1e-9)
+        own = left[i] * (1 - slack) - underflow
+        limit = _scaled(row[last], unit)
         for j in range(targets.size):
             lowest = own + right[j] * (1 - slack) - 2.0 * np.float64(products[i, j])
             if lowest <= limit and queries[i] != targets[j]:
                 square = pair_square(table, queries[i], targets[j])
                 if square < row[last]:
                     _insert(row, square)
-                    limit = row[last] * unit_square * (1 + 1e-9)
+                    limit = _scaled(row[last], unit)
 
 
 def neighbour_squares(
@@ -89,7 +96,8 @@ def neighbour_squares(
     -----
     Time n_queries * n_targets * n_cols multiply-adds at the speed of sgemm (one BLAS thread
     a team member); memory a few MB a thread. The bound: products of n_cols terms err by at most
-    ``n_cols * 2**-24 * |x||y|``, and centring by ``2**-24`` of each row.
+    ``n_cols * 2**-24 * |x||y|``, and centring by ``2**-24`` of each row; where products are
+    subnormal, by ``2**-149`` each.
     """
     out = np.full((len(queries), k), np.inf)
     slack = (2 * table.n_cols + 64) * 2.0**-24
@@ -111,8 +119,8 @@ def neighbour_squares(
             others = targets[at : at + _TARGETS]
             right, right_squares = centred(others)
             _keep_nearest(
-                table, some, others, left @ right.T, left_squares, right_squares, slack,
-                unit * unit, nearest,
+                table, some, others, left @ right.T, left_squares, right_squares, slack, unit,
+                nearest,
             )
 
     team.map(work, range(0, len(queries), _QUERIES))

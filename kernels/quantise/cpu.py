@@ -174,7 +174,9 @@ def _write(words, source, position, n_quads, panels):  # type: ignore[no-untyped
 
 
 @njit(nogil=True, cache=True)
-def _coefficients(left, right, stage, position, eps, scale, square, rest, lost, slack):  # type: ignore[no-untyped-def]
+def _coefficients(  # type: ignore[no-untyped-def]
+    left, right, stage, position, eps, scale, square, rest, lost, slack, tiny
+):
     """Both sides of 'within eps is possible' for one row; see simd.survivors.
 
     N_i + N_j - 2 t_i t_j - (eps + e_i + e_j)^2 <= 2 s_i s_j p, divided by 2 s_i s_j.
@@ -182,12 +184,12 @@ def _coefficients(left, right, stage, position, eps, scale, square, rest, lost, 
     reach, inverse = eps + lost, 1.0 / scale
     own, other = square + reach * reach, square + lost * lost
     left[position, stage, 0] = 0.5 * inverse
-    left[position, stage, 1] = (square - reach * reach - slack * own) * 0.5 * inverse
+    left[position, stage, 1] = (square - reach * reach - slack * own - tiny) * 0.5 * inverse
     left[position, stage, 2] = -rest * inverse
     left[position, stage, 3] = -reach * inverse
     at = ((position // PANEL_ROWS) * left.shape[1] + stage) * 4 * PANEL_ROWS
     at += position % PANEL_ROWS
-    right[at] = (square - lost * lost - slack * other) * inverse
+    right[at] = (square - lost * lost - slack * other - tiny) * inverse
     right[at + PANEL_ROWS] = inverse
     right[at + 2 * PANEL_ROWS] = rest * inverse
     right[at + 3 * PANEL_ROWS] = lost * inverse
@@ -230,7 +232,7 @@ def pack_full(panels, start, centred, picks, eps, top, in_panels):  # type: igno
         losses[position] += 2.0**-140
         _coefficients(
             left, right, stage, position, eps, scale, squares[position], 0.0, losses[position],
-            _SLACK,
+            _SLACK, 0.0,
         )
         _write(words, source, position, n_quads, in_panels)
     if start + picks.size == n_rows:
@@ -274,7 +276,7 @@ def pack_prefix(  # type: ignore[no-untyped-def]
             all_lost += 2.0**-40 * z_norm
             square = scale * scale * squares + rest * rest
             _coefficients(
-                left, right, stage, position, eps, scale, square, rest, all_lost, _SLACK
+                left, right, stage, position, eps, scale, square, rest, all_lost, _SLACK, 0.0
             )
         _write(words, source, position, quads[-1], in_panels)
 
@@ -283,7 +285,8 @@ def pack_prefix(  # type: ignore[no-untyped-def]
 def describe_floats(panels, start, centred, components, quads, error, eps):  # type: ignore[no-untyped-def]
     """The same coefficients where the products are taken of float32 numbers as they are.
 
-    The sums of products of n terms err by at most ``n * 2**-24 * |x||y|``, in any order.
+    The sums of products of n terms err by at most ``n * 2**-24 * |x||y|``, in any order, and
+    where products underflow by ``2**-126`` each (some libraries flush subnormals to 0).
     """
     n_rows, n_stages = panels.left.shape[0], panels.left.shape[1]
     for r in range(centred.shape[0]):
@@ -296,8 +299,10 @@ def describe_floats(panels, start, centred, components, quads, error, eps):  # t
         panels.scale[position], panels.square[position] = 1.0, norm
         panels.lost[position], panels.norm[position] = lost, z_norm
         slack = _SLACK + (2 * centred.shape[1] + 16) * _HALF_ULP
+        tiny = centred.shape[1] * 2.0**-122
         _coefficients(
-            panels.left, panels.right, n_stages - 1, position, eps, 1.0, norm, 0.0, lost, slack
+            panels.left, panels.right, n_stages - 1, position, eps, 1.0, norm, 0.0, lost, slack,
+            tiny,
         )
         blur, inside = error * z_norm, 0.0
         for stage in range(quads.size - 1):
@@ -308,7 +313,7 @@ def describe_floats(panels, start, centred, components, quads, error, eps):  # t
             lost = blur + (0.5 + 2.0**-30) * (high - low) + 2.0**-40 * z_norm
             _coefficients(
                 panels.left, panels.right, stage, position, eps, 1.0, inside + rest * rest,
-                rest, lost, slack,
+                rest, lost, slack, tiny,
             )
     if start + centred.shape[0] == n_rows:
         _close_last_panel(panels.right, n_rows, n_stages)
