@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN as Theirs
+from threadpoolctl import threadpool_limits
 
 from topoact_gpu import DBSCAN
 from topoact_gpu.cluster import cluster_elements, prepare
@@ -28,6 +29,13 @@ FILTERS = [
     pytest.param("int8-torch", marks=pytest.mark.skipif(not top_number(), reason="no torch")),
     "float32",
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_blas_thread():
+    """Small products are slower with more, much slower on a busy machine."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -56,7 +57,8 @@ def resolve_threads(n_threads: int | None) -> int:
     """Number of threads to use; None means all processors of this process."""
     if n_threads is None:
         return available_threads()
-    if isinstance(n_threads, bool) or n_threads != int(n_threads) or n_threads < 1:
+    whole = isinstance(n_threads, numbers.Integral) and not isinstance(n_threads, bool)
+    if not whole or n_threads < 1:
         raise ParameterError(
             f"n_threads must be a whole number of at least 1 or None, got {n_threads!r}; "
             "leave it out to use every processor"
