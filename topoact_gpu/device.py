@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -53,11 +52,11 @@ def resolve_device(device: str) -> str:
     return "cpu"
 
 
-def resolve_threads(n_threads: int | None) -> int:
-    """Number of threads to use; None means all processors of this process."""
+def resolve_threads(n_threads: Any) -> int:
+    """Number of threads to use (int); None means all processors of this process."""
     if n_threads is None:
         return available_threads()
-    whole = isinstance(n_threads, numbers.Integral) and not isinstance(n_threads, bool)
+    whole = isinstance(n_threads, int | np.integer) and not isinstance(n_threads, bool)
     if not whole or n_threads < 1:
         raise ParameterError(
             f"n_threads must be a whole number of at least 1 or None, got {n_threads!r}; "
