@@ -244,12 +244,15 @@ class _Run:
         """Lens values, and a bound on absolute values where one comes for free."""
         self.lens_given = lens_values is not None
         if lens_values is not None:
+            if not self.settings.own:
+                data.largest(self.team)  # raises for values that are not finite
             return given_lens(lens_values, data.rows.n_rows), None
         lens = self.mapper.lens
-        if lens != "l2norm":
-            data.largest(self.team)  # raises for values that are not finite
+        is_norm = isinstance(lens, str) and lens == "l2norm"
+        if not is_norm:
+            data.largest(self.team)
         values = compute_lens(lens, data, self.team, self.settings.seed)
-        if lens == "l2norm":
+        if is_norm:
             # A norm is finite only if the row is, and no number exceeds its row's norm.
             largest = float(values.max())
             if np.isfinite(largest):
