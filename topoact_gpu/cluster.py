@@ -315,7 +315,8 @@ class DBSCAN(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     Two rows are neighbours when the sum of squared differences, in column order and float64,
     is at most eps * eps; for cosine the rows are divided by their norms and the sum compared
     with 2 * eps. Ester, Kriegel, Sander & Xu 1996. Time: at most n^2 / 2 int8 products of a
-    row's length, far fewer where rows cluster; memory: 64 + 8 * min_samples bytes a row.
+    row's length, far fewer where rows cluster; memory: at most
+    64 + 8 * min_samples bytes a row and 300 MB.
 
     Examples
     --------

@@ -116,15 +116,21 @@ def choose_filter(n_cols: int) -> str:
     Raises
     ------
     ParameterError
-        The variable names a filter that is unknown, or not to be had here.
+        The variable names a filter that is unknown, or not to be had here or for such rows.
     """
     wanted = os.environ.get(_VARIABLE, "")
-    if n_cols > _MOST_INT8_COLUMNS:
+    too_long = n_cols > _MOST_INT8_COLUMNS
+    if not wanted and too_long:
         return "float32"
     if not wanted:
         return "int8" if fused_is_exact() else _faster_product()
     if wanted not in FILTERS:
         raise ParameterError(f"{_VARIABLE} must be one of {', '.join(FILTERS)}, got {wanted!r}")
+    if wanted != "float32" and too_long:
+        raise ParameterError(
+            f"{_VARIABLE}={wanted} takes rows of at most {_MOST_INT8_COLUMNS:,} columns, "
+            f"got {n_cols:,}; use float32"
+        )
     if wanted == "int8" and not fused_is_exact():
         raise ParameterError(
             f"{_VARIABLE}=int8 needs a processor with AVX-512 VNNI; use int8-torch or float32"

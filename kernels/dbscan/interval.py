@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from topoact_gpu.device import Team
+from topoact_gpu.errors import CapacityError
 from topoact_gpu.kernels.dbscan.cpu import (
     CHUNK_ROWS,
     COUNTERS,
@@ -54,6 +55,8 @@ from topoact_gpu.kernels.table import RowTable, aligned
 __all__ = ["Clustered", "PanelRun", "Plan", "Problem", "cluster_rows"]
 
 BLOCK_PANELS = CHUNK_ROWS // PANEL_ROWS
+_MOST_ROWS = 2**31 - 1
+"""Rows of an interval are numbered in int32."""
 _TINY = 64
 """At most this many rows are compared directly."""
 _N_HUBS = CHUNK_ROWS
@@ -123,6 +126,11 @@ def cluster_rows(problem: Problem, ids: NDArray[np.int64], team: Team) -> Cluste
     from topoact_gpu.kernels.dbscan.products import ProductRun
 
     runs = {"int8": PanelRun, "int8-torch": ProductRun, "float32": ProductRun}
+    if len(ids) > _MOST_ROWS:
+        raise CapacityError(
+            f"one interval may have at most {_MOST_ROWS:,} rows, got {len(ids):,}; "
+            "use more intervals"
+        )
     forest = empty_forest(len(ids), problem.min_samples)
     if len(ids) <= _TINY:
         _all_pairs(problem.table, problem.limits, forest, ids)
