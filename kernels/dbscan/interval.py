@@ -19,16 +19,7 @@ from numpy.typing import NDArray
 
 from topoact_gpu.device import Team
 from topoact_gpu.errors import CapacityError
-from topoact_gpu.kernels.dbscan.cpu import (
-    CHUNK_ROWS,
-    COUNTERS,
-    PANEL_QUAD,
-    Scan,
-    cheapest_plan,
-    empty_scratch,
-    probe_prefix,
-    scan_positions,
-)
+from topoact_gpu.kernels.dbscan.cpu import scan_positions
 from topoact_gpu.kernels.dbscan.forest import (
     Forest,
     empty_forest,
@@ -36,6 +27,14 @@ from topoact_gpu.kernels.dbscan.forest import (
     found,
     labels_from_forest,
     settled,
+)
+from topoact_gpu.kernels.dbscan.plan import Plan, best_plan, probe_prefix
+from topoact_gpu.kernels.dbscan.tiles import (
+    CHUNK_ROWS,
+    COUNTERS,
+    PANEL_QUAD,
+    Scan,
+    empty_scratch,
 )
 from topoact_gpu.kernels.order.cpu import split_order
 from topoact_gpu.kernels.pairs.cpu import Limits, within
@@ -52,7 +51,7 @@ from topoact_gpu.kernels.quantise.cpu import (
 from topoact_gpu.kernels.simd import BLOCK_ROWS, PANEL_ROWS
 from topoact_gpu.kernels.table import RowTable, aligned
 
-__all__ = ["Clustered", "PanelRun", "Plan", "Problem", "cluster_rows"]
+__all__ = ["Clustered", "PanelRun", "Problem", "cluster_rows"]
 
 BLOCK_PANELS = CHUNK_ROWS // PANEL_ROWS
 _MOST_ROWS = 2**31 - 1
@@ -183,15 +182,6 @@ def _best_connected(order, degree, block_rows, n_wanted):  # type: ignore[no-unt
             chosen[best] = True
         at += step
     return np.flatnonzero(chosen).astype(np.int32)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Segments of the prefix to use, those that end with a test, and when to go row by row."""
-
-    n_segments: int
-    checks: NDArray[np.bool_]
-    few: int
 
 
 @dataclass
@@ -479,29 +469,4 @@ class PanelRun:
         )
         n_tiles = n_open * (high - low) / (BLOCK_ROWS * PANEL_ROWS)
         per_tile = (n_open + high - low) / n_tiles
-        return _best_plan(alive, quads, self.problem.table.n_cols, per_tile) or self.no_plan
-
-
-_QUAD_NS, _TEST_NS, _ROW_QUAD_NS, _ROW_NS = 6.5, 50.0, 1.0, 30.0
-"""Rough costs: 8 x 48 products of 4 columns; a test of them; the same for one left row."""
-_BUILD_NS, _BUILD_ROW_NS = 0.08, 4.0
-"""Rough costs of four components of a row: for each column, and for packing them."""
-
-
-def _best_plan(
-    alive: NDArray[np.int64], quads: NDArray[np.int64], n_cols: int, rows_per_tile: float
-) -> Plan | None:
-    """The cheapest set of tests for the sample tiles.
-
-    Notes
-    -----
-    A wrong choice costs time only, so the costs need not be exact.
-    """
-    n_quads = padded_quads(n_cols)
-    full = n_quads * _QUAD_NS + _TEST_NS
-    row = n_quads * _ROW_QUAD_NS + _ROW_NS
-    few = min(int(full / row), BLOCK_ROWS - 1)
-    build = rows_per_tile * (n_cols * _BUILD_NS + _BUILD_ROW_NS)
-    used, bits = cheapest_plan(alive, quads, few, full, row, _QUAD_NS, _TEST_NS, build)
-    checks = np.array([(bits >> stage) & 1 for stage in range(len(quads))], np.bool_)
-    return Plan(used, checks, few) if used else None
+        return best_plan(alive, quads, self.problem.table.n_cols, per_tile) or self.no_plan

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topoact_gpu.kernels.dbscan.cpu import (
-    CHUNK_ROWS,
-    Scan,
+from topoact_gpu.kernels.dbscan.filters import int8_product, top_number
+from topoact_gpu.kernels.dbscan.interval import BLOCK_PANELS, PanelRun
+from topoact_gpu.kernels.dbscan.plan import Plan
+from topoact_gpu.kernels.dbscan.product_scan import (
     scan_float_products,
     scan_int_products,
     wanted_tile,
 )
-from topoact_gpu.kernels.dbscan.filters import int8_product, top_number
-from topoact_gpu.kernels.dbscan.interval import BLOCK_PANELS, PanelRun, Plan
+from topoact_gpu.kernels.dbscan.tiles import CHUNK_ROWS, Scan
 from topoact_gpu.kernels.quantise.cpu import (
     Panels,
     describe_floats,
