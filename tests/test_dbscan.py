@@ -16,8 +16,9 @@ from topoact_gpu import DBSCAN
 from topoact_gpu.cluster import cluster_elements, prepare
 from topoact_gpu.device import Team
 from topoact_gpu.errors import DataError, ParameterError
-from topoact_gpu.kernels.dbscan import reference
-from topoact_gpu.kernels.dbscan.filters import choose_filter, fused_is_exact, top_number
+from topoact_gpu.kernels.dbscan import filters, reference
+from topoact_gpu.kernels.dbscan.filters import FILTERS as ALL_FILTERS
+from topoact_gpu.kernels.dbscan.filters import available_filters, choose_filter
 from topoact_gpu.kernels.dbscan.forest import empty_forest, found, labels_from_forest
 from topoact_gpu.kernels.dbscan.interval import cluster_rows
 from topoact_gpu.kernels.pairs.reference import normalised, pair_squares, within
@@ -25,9 +26,10 @@ from topoact_gpu.resident import resident
 from topoact_gpu.rows import as_rows
 
 FILTERS = [
-    pytest.param("int8", marks=pytest.mark.skipif(not fused_is_exact(), reason="no VNNI")),
-    pytest.param("int8-torch", marks=pytest.mark.skipif(not top_number(), reason="no torch")),
-    "float32",
+    pytest.param(
+        name, marks=pytest.mark.skipif(name not in available_filters(), reason="not on this CPU")
+    )
+    for name in ALL_FILTERS
 ]
 
 
@@ -382,9 +384,26 @@ def test_sums_of_int8_products_cannot_overflow(monkeypatch):
     assert 127 * 127 * 2**17 < 2**31
 
 
+def test_int8_means_the_fastest_of_these(monkeypatch):
+    monkeypatch.delenv("TOPOACT_FILTER", raising=False)
+    assert choose_filter(100) == available_filters()[0]
+    monkeypatch.setenv("TOPOACT_FILTER", "int8")
+    chosen = next(name for name in available_filters() if name.startswith("int8"))
+    assert choose_filter(100) == chosen
+    monkeypatch.setenv("TOPOACT_FILTER", "int8-plain")
+    assert choose_filter(100) == "int8-plain"
+
+
+def test_a_filter_that_the_processor_lacks_is_refused(monkeypatch):
+    monkeypatch.setattr(filters, "available_filters", lambda: ("float32",))
+    monkeypatch.setenv("TOPOACT_FILTER", "int8-vnni")
+    with pytest.raises(ParameterError, match="does not have; use one of float32"):
+        choose_filter(100)
+
+
 def test_an_unknown_filter_is_an_error(use_filter):
     use_filter("int4")
-    with pytest.raises(ParameterError, match="TOPOACT_FILTER must be one of int8"):
+    with pytest.raises(ParameterError, match="TOPOACT_FILTER must be int8 or one of int8-vnni"):
         DBSCAN(1.0).fit(np.ones((100, 2)))
 
 

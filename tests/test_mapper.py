@@ -21,6 +21,7 @@ from topoact_gpu import (
 )
 from topoact_gpu.device import Team, single_threaded_blas
 from topoact_gpu.errors import DataError
+from topoact_gpu.kernels.dbscan.filters import FILTERS, available_filters
 from topoact_gpu.kernels.lens.reference import row_lens
 from topoact_gpu.lens import compute_lens, parse_lens
 from topoact_gpu.resident import resident
@@ -57,11 +58,9 @@ def naive_edges(nodes):
 
 
 @pytest.mark.parametrize("eps", [3.0, 5.2, 6.0])
-@pytest.mark.parametrize("chosen", ["int8", "int8-torch", "float32"])
+@pytest.mark.parametrize("chosen", FILTERS)
 def test_graph_is_the_naive_one_with_every_filter(monkeypatch, chosen, eps):
-    from topoact_gpu.kernels.dbscan.filters import fused_is_exact, top_number
-
-    if (chosen == "int8" and not fused_is_exact()) or (chosen == "int8-torch" and not top_number()):
+    if chosen not in available_filters():
         pytest.skip(f"{chosen} is not to be had here")
     monkeypatch.setenv("TOPOACT_FILTER", chosen)
     X = activations()

@@ -1,32 +1,22 @@
-"""Building blocks of the kernels: tables, pair distances, tile products, survivors."""
+"""Building blocks of the kernels: tables, pair distances, atomics."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numba import njit
 
 from topoact_gpu.kernels.pairs.cpu import pair_limits, pair_square, pair_square_fast, within
 from topoact_gpu.kernels.pairs.reference import normalised, pair_squares
 from topoact_gpu.kernels.simd import (
-    BLOCK_ROWS,
-    HAS_VNNI,
-    LANES,
-    PANEL_ROWS,
     atomic_add,
     compare_and_swap,
-    dot_block,
-    dot_row,
     half_to_float,
-    survivors,
     trailing_zeros,
 )
 from topoact_gpu.kernels.table import aligned, make_table
 
 DTYPES = [np.float16, np.float32, np.float64]
-needs_vnni = pytest.mark.skipif(not HAS_VNNI, reason="needs AVX-512 VNNI")
 
 
 def make(n_rows, n_cols, dtype, seed=0):
@@ -166,102 +156,3 @@ def test_atomics_and_bits():
     assert array.tolist() == [9, 105]
     assert [_lowest_bit(1 << k) for k in range(63)] == list(range(63))
     assert _lowest_bit(0b101000) == 3
-
-
-@njit
-def _block(left, right, n_quads, start, tile):
-    dot_block(
-        left.ctypes.data, right.ctypes.data, n_quads, start.ctypes.data, tile.ctypes.data, True
-    )
-
-
-@njit
-def _block_more(left, right, n_quads, start, tile):
-    dot_block(
-        left.ctypes.data, right.ctypes.data, n_quads, start.ctypes.data, tile.ctypes.data, False
-    )
-
-
-@njit
-def _rows(left, right, n_quads, start, tile):
-    for lane in range(8):
-        dot_row(
-            left.ctypes.data + lane * 4,
-            right.ctypes.data,
-            n_quads,
-            start.ctypes.data + lane * 4,
-            tile.ctypes.data + lane * 48 * 4,
-        )
-
-
-def operands(n_quads, seed, extreme):
-    """Left and right rows as int8 matrices, and in the layouts that the products read."""
-    rng = np.random.default_rng(seed)
-    shapes = (BLOCK_ROWS, 4 * n_quads), (PANEL_ROWS, 4 * n_quads)
-    if extreme:
-        rows = [rng.choice(np.array([-127, 127], np.int8), shape) for shape in shapes]
-        rows[0][0], rows[1][0], rows[0][1], rows[1][1] = 127, 127, -127, 127
-    else:
-        rows = [rng.integers(-127, 128, shape).astype(np.int8) for shape in shapes]
-    left, right = (r.reshape(len(r), n_quads, 4).transpose(1, 0, 2) for r in rows)
-    words = np.ascontiguousarray(left).view(np.int32)
-    panel = np.ascontiguousarray((right.astype(np.int16) + 128).astype(np.uint8))
-    start = (-128 * rows[0].sum(1, dtype=np.int64)).astype(np.int32)
-    return *rows, words, panel, start
-
-
-@needs_vnni
-@pytest.mark.parametrize("extreme", [False, True])
-@pytest.mark.parametrize("n_quads", [2, 4, 16, 126, 2**15])
-def test_tile_products_are_exact(n_quads, extreme):
-    left, right, words, panel, start = operands(n_quads, n_quads, extreme)
-    expected = left.astype(np.int64) @ right.astype(np.int64).T
-    assert np.abs(expected).max() < 2**31
-    tile = aligned(BLOCK_ROWS * PANEL_ROWS, np.int32)
-    for product in (_block, _rows):
-        tile[:] = -1
-        product(words, panel, n_quads, start, tile)
-        np.testing.assert_array_equal(tile.reshape(BLOCK_ROWS, PANEL_ROWS), expected)
-    _block_more(words, panel, n_quads, start, tile)
-    doubled = tile.reshape(BLOCK_ROWS, PANEL_ROWS)
-    np.testing.assert_array_equal(doubled, (2 * expected).astype(np.int32))
-
-
-@njit
-def _survivors_int(tile, left, right, masks):
-    return survivors(
-        tile.ctypes.data, 48, left.ctypes.data, right.ctypes.data, masks.ctypes.data, 8, True
-    )
-
-
-@njit
-def _survivors_float(tile, left, right, masks):
-    return survivors(
-        tile.ctypes.data, 48, left.ctypes.data, right.ctypes.data, masks.ctypes.data, 8, False
-    )
-
-
-@given(seed=st.integers(0, 10**6), integers=st.booleans(), share=st.floats(0, 1))
-def test_survivors_are_those_of_numpy(seed, integers, share):
-    rng = np.random.default_rng(seed)
-    left = rng.normal(size=(8, 4)).astype(np.float32)
-    right = rng.normal(size=(4, 48)).astype(np.float32) * 1000
-    limits = left.astype(np.float64) @ right.astype(np.float64)
-    tile = np.where(rng.random((8, 48)) < share, 1, -1) * rng.exponential(5e3, (8, 48)) + limits
-    tile = np.ascontiguousarray(tile.astype(np.int32 if integers else np.float32))
-    masks = aligned(8 * PANEL_ROWS // LANES, np.uint16)
-    any_left = (_survivors_int if integers else _survivors_float)(tile, left, right, masks)
-    bits = (masks.reshape(8, 3, 1) >> np.arange(16)) & 1
-    found = bits.reshape(8, 48).astype(bool)
-    clear = np.abs(tile - limits) > 0.01
-    np.testing.assert_array_equal(found[clear], (limits <= tile)[clear])
-    assert bool(any_left) == found.any()
-
-
-def test_rows_that_hold_nothing_never_survive():
-    left = np.array([[0.5, np.inf, 0.0, 0.0]] * 8, np.float32)
-    right = np.zeros((4, 48), np.float32)
-    right[1] = 1.0
-    masks = np.ones(24, np.uint16)
-    assert not _survivors_int(np.full((8, 48), 2**31 - 1, np.int32), left, right, masks)
-    assert not masks.any()

@@ -14,20 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from topoact_gpu.kernels.quantise.cpu import (
-    Frame,
+from topoact_gpu.kernels.product.cpu import AVX2, FLOAT32, PANEL_ROWS, PORTABLE, VNNI, coding_of
+from topoact_gpu.kernels.quantise.centre import Frame, centre_rows
+from topoact_gpu.kernels.quantise.cpu import pack_full, pack_prefix
+from topoact_gpu.kernels.quantise.floats import pack_full_floats, pack_prefix_floats
+from topoact_gpu.kernels.quantise.frame import make_frame
+from topoact_gpu.kernels.quantise.panels import (
     Panels,
-    centre_rows,
-    describe_floats,
     empty_panels,
-    pack_full,
     pack_left,
-    pack_prefix,
-    padded_quads,
     permute_panels,
 )
-from topoact_gpu.kernels.quantise.frame import make_frame
-from topoact_gpu.kernels.simd import PANEL_ROWS
 from topoact_gpu.kernels.table import aligned, make_table
 
 
@@ -106,35 +103,50 @@ class Packed:
     """float64[n, n] for each prefix, then for all columns."""
 
 
-def make_packed(X, eps, how, top=127):
-    """Pack rows row after row, as the library filters do."""
+WAYS = {"int8": VNNI, "int8 up to 63": AVX2, "float32": FLOAT32}
+
+
+def gathered(panel_bytes, coding, n_rows, n_words):
+    """Packed rows as a matrix of numbers: the left operand, read back."""
+    out, words = [], np.empty(8 * n_words, np.int32)
+    dtype = np.float32 if coding.kind == FLOAT32 else np.int8
+    for start in range(0, n_rows, 8):
+        some = np.arange(start, min(start + 8, n_rows), dtype=np.int32)
+        pack_left(panel_bytes, coding, some, n_words, words, 0)
+        rows = np.ascontiguousarray(words.reshape(n_words, 8).T).view(dtype)
+        out.append(rows[: len(some)])
+    return np.concatenate(out).astype(np.float64)
+
+
+def make_packed(X, eps, how):
+    """Rows packed as a filter packs them, and their products by numpy."""
     table, ids = make_table(X), np.arange(len(X))
+    coding = coding_of(WAYS[how])
     frame = make_frame(table, ids, float(np.abs(X.astype(float)).max()), 0)
     centred = np.empty(X.shape, np.float32)
     centre_rows(table, ids, frame.mean, frame.unit, centred)
-    n_stages, reach = len(frame.quads), eps * frame.unit * (1 + 2.0**-40)
-    panels = empty_panels(len(X), X.shape[1], n_stages)
-    components = centred @ frame.basis[:, : 4 * int(frame.quads[-1])]
-    ends = [4 * int(end) for end in frame.quads[1:]]
-    if how == "float32":
-        describe_floats(panels, 0, centred, components, frame.quads, frame.basis_error, reach)
-        products = [components[:, :end] @ components[:, :end].T for end in ends]
-        products.append(centred @ centred.T)
-        return Packed(panels, frame, [p.astype(np.float64) for p in products])
-    width = 4 * int(frame.quads[-1])
-    panels = panels._replace(
-        prefix=aligned(len(X) * width, np.uint8),
-        full=aligned(len(X) * 4 * padded_quads(X.shape[1]), np.uint8),
-    )
+    reach, ends = eps * frame.unit * (1 + 2.0**-40), frame.ends
+    panels = empty_panels(len(X), X.shape[1], len(ends), coding)
+    n_prefix = int(ends[-1]) // coding.columns
+    size = -(-len(X) // PANEL_ROWS) * PANEL_ROWS * 4 * n_prefix
+    panels = panels._replace(prefix=aligned(size, np.uint8))
+    components = centred @ frame.basis[:, : int(ends[-1])]
     picks = np.arange(len(X), dtype=np.int32)
-    pack_full(panels, 0, centred, picks, reach, top, False)
-    pack_prefix(
-        panels, 0, components, picks, frame.quads, frame.basis_error, reach, top, False
-    )  # fmt: skip
-    full = panels.full.view(np.int8).reshape(len(X), -1).astype(np.float64)
-    prefix = panels.prefix.view(np.int8).reshape(len(X), width).astype(np.float64)
-    products = [prefix[:, :end] @ prefix[:, :end].T for end in ends]
-    return Packed(panels, frame, [*products, full @ full.T])
+    floats = coding.kind == FLOAT32
+    (pack_full_floats if floats else pack_full)(panels, 0, centred, picks, reach)
+    (pack_prefix_floats if floats else pack_prefix)(
+        panels, 0, components, picks, ends, frame.basis_error, reach
+    )
+    full = gathered(panels.full, coding, len(X), panels.n_words)
+    products = [full @ full.T]
+    if floats:
+        products = [(full.astype(np.float32) @ full.astype(np.float32).T).astype(np.float64)]
+    if n_prefix:
+        prefix = gathered(panels.prefix, coding, len(X), n_prefix)
+        prefix = prefix.astype(np.float32) if floats else prefix
+        parts = [prefix[:, : int(end)] for end in ends[1:]]
+        products = [(part @ part.T).astype(np.float64) for part in parts] + products
+    return Packed(panels, frame, products)
 
 
 def coefficients(panels, stage):
@@ -169,7 +181,7 @@ def accepted(packed, eps, how):
 def check_bounds(X, eps, how):
     """Both directions, every stage."""
     within = true_distances(X) <= eps
-    packed = make_packed(X, eps, how, 79 if how == "int8 up to 79" else 127)
+    packed = make_packed(X, eps, how)
     for stage, products in enumerate(packed.products):
         ruled_out = within & ~survivors(packed.panels, stage, products)
         assert not ruled_out.any(), f"stage {stage} rules out {np.argwhere(ruled_out)[0]}"
@@ -177,7 +189,7 @@ def check_bounds(X, eps, how):
     assert not wrong.any(), f"accepts {np.argwhere(wrong)[0]}"
 
 
-@pytest.mark.parametrize("how", ["int8", "int8 up to 79", "float32"])
+@pytest.mark.parametrize("how", sorted(WAYS))
 def test_bounds_hold(how):
     @settings(max_examples=150)
     @given(
@@ -219,7 +231,7 @@ def test_filters_decide_most_pairs():
     X = make("relu", 150, 300, "f4", 1.0, 0)
     distances = true_distances(X).astype(float)
     eps = float(np.quantile(distances, 0.3))
-    for how, share in (("int8", 0.35), ("float32", 0.01)):
+    for how, share in (("int8", 0.35), ("int8 up to 63", 0.6), ("float32", 0.01)):
         packed = make_packed(X, eps, how)
         alive = survivors(packed.panels, -1, packed.products[-1])
         undecided = alive & ~accepted(packed, eps, how)
@@ -268,35 +280,41 @@ def test_a_false_bound_is_seen():
     assert caught > 0
 
 
-def test_products_of_panels_are_those_of_rows():
-    """The two layouts hold the same numbers; gathering and permuting keep them."""
+@pytest.mark.parametrize("kind", [VNNI, AVX2, FLOAT32, PORTABLE])
+def test_panels_hold_the_rows(kind):
+    """Right words are what left words say; gathering and permuting keep them."""
     X = make("relu", 100, 37, "f4", 1.0, 0)
-    rows = make_packed(X, 1.0, "int8").panels
     table, ids = make_table(X), np.arange(100)
-    frame = make_frame(table, ids, float(X.max()), 0)
+    coding, frame = coding_of(kind), make_frame(table, ids, float(X.max()), 0)
     centred = np.empty(X.shape, np.float32)
     centre_rows(table, ids, frame.mean, frame.unit, centred)
-    panels, n_quads = empty_panels(100, 37, len(frame.quads)), padded_quads(37)
+    panels = empty_panels(100, 37, len(frame.ends), coding)
+    n_words = panels.n_words
     panels.rows[:] = panels.local[:] = panels.block[:] = ids
-    reach = frame.unit * (1 + 2.0**-40)
-    pack_full(panels, 0, centred, ids.astype(np.int32), reach, 127, True)
-    numbers = rows.full.view(np.int8).reshape(100, -1)
+    pack = pack_full_floats if kind == FLOAT32 else pack_full
+    pack(panels, 0, centred, ids.astype(np.int32), frame.unit * (1 + 2.0**-40))
+    numbers = gathered(panels.full, coding, 100, n_words)
     assert (numbers[:, 37:] == 0).all()
-    in_panels = panels.full.reshape(-1, n_quads, PANEL_ROWS, 4).transpose(0, 2, 1, 3)
-    unpacked = in_panels.reshape(-1, 4 * n_quads)[:100].astype(np.int16) - 128
-    np.testing.assert_array_equal(unpacked, numbers)
-    np.testing.assert_array_equal(panels.sums[:, -1], -128 * numbers.sum(1, dtype=int))
+    scale = panels.scale[:, None]
+    assert (np.abs(numbers[:, :37] * scale - centred) <= 0.5001 * scale).all()
+    in_panels = panels.full.view(np.int32).reshape(-1, n_words, PANEL_ROWS).swapaxes(1, 2)
+    words = np.ascontiguousarray(in_panels.reshape(-1, n_words)[:100])
+    if kind == FLOAT32:
+        np.testing.assert_array_equal(words.view(np.float32), numbers.astype(np.float32))
+        np.testing.assert_array_equal(numbers[:, :37], centred)
+        assert (panels.sums == 0).all()
+    else:
+        unpacked = words.view(np.uint8).astype(np.int16) - coding.offset
+        np.testing.assert_array_equal(unpacked, numbers)
+        assert np.abs(numbers).max() == coding.top
+        np.testing.assert_array_equal(panels.sums[:, -1], -coding.offset * numbers.sum(1))
     some = np.array([3, 99, 50, 7, 48], np.int32)
-    words = np.empty(8 * n_quads, np.int32)
-    pack_left(panels.full, some, n_quads, words, 0)
-    gathered = words.view(np.int8).reshape(n_quads, 8, 4).transpose(1, 0, 2).reshape(8, -1)
-    np.testing.assert_array_equal(gathered[:5], numbers[some])
-    assert (gathered[5:] == 0).all()
-    moved = empty_panels(5, 37, len(frame.quads))
-    permute_panels(panels, some, n_quads, moved)
-    pack_left(moved.full, np.arange(5, dtype=np.int32), n_quads, words, 0)
-    gathered = words.view(np.int8).reshape(n_quads, 8, 4).transpose(1, 0, 2).reshape(8, -1)
-    np.testing.assert_array_equal(gathered[:5], numbers[some])
+    moved = empty_panels(5, 37, len(frame.ends), coding)
+    permute_panels(panels, some, moved)
+    np.testing.assert_array_equal(gathered(moved.full, coding, 5, n_words), numbers[some])
+    left = np.empty(8 * n_words, np.int32)
+    pack_left(panels.full, coding, some, n_words, left, 0)
+    assert (left.reshape(n_words, 8)[:, 5:] == 0).all()
     for name in ("rows", "local", "block", "scale", "square", "lost", "norm"):
         np.testing.assert_array_equal(getattr(moved, name), getattr(panels, name)[some])
     for mine, theirs in zip(coefficients(moved, -1), coefficients(panels, -1), strict=True):
@@ -307,7 +325,7 @@ def test_products_of_panels_are_those_of_rows():
 def test_lanes_without_a_row_never_survive():
     panels = make_packed(make("relu", 50, 9, "f4", 1.0, 0), 1e9, "int8").panels
     right = panels.right.reshape(-1, panels.left.shape[1], 4, PANEL_ROWS)[1, -1]
-    assert np.isinf(right[0, 2:]).all()
+    assert np.isnan(right[0, 2:]).all()
     assert (right[1:, 2:] == 0).all()
     assert np.isfinite(right[:, :2]).all()
 
@@ -322,9 +340,10 @@ def test_the_frame_is_what_it_says(n_cols):
     basis = frame.basis.astype(np.float64)
     gram = basis.T @ basis
     assert np.abs(gram - np.eye(len(gram))).max() < 2 * frame.basis_error
-    assert frame.quads[0] == 0
-    assert (np.diff(frame.quads) > 0).all()
-    assert 4 * frame.quads[-1] <= basis.shape[1]
+    assert frame.ends[0] == 0
+    assert (np.diff(frame.ends) > 0).all()
+    assert (frame.ends % 8 == 0).all()
+    assert frame.ends[-1] <= basis.shape[1]
     centred = (X.astype(np.float64) * frame.unit - frame.mean).astype(np.float32)
     exact = centred.astype(np.float64) @ np.linalg.qr(basis)[0]
     exact *= np.sign((exact * (centred @ basis)).sum(0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Self
 
@@ -21,12 +20,12 @@ from topoact_gpu.device import (
     single_threaded_blas,
 )
 from topoact_gpu.errors import DataError, ParameterError
-from topoact_gpu.kernels.dbscan.filters import choose_filter, single_threaded_torch
+from topoact_gpu.kernels.dbscan.filters import choose_filter
 from topoact_gpu.kernels.dbscan.interval import Clustered, Problem, cluster_rows
 from topoact_gpu.kernels.lens.cpu import ROW_LENSES, row_lens
 from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
 from topoact_gpu.kernels.pairs.cpu import pair_limits
-from topoact_gpu.kernels.quantise.cpu import Frame
+from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.quantise.frame import make_frame
 from topoact_gpu.kernels.table import RowTable, make_table
 from topoact_gpu.knee import Knee, find_knee
@@ -195,11 +194,6 @@ def knee_of(prepared: Prepared, ids: NDArray[np.int64], k: int, team: Team, seed
     return find_knee(distances, k, len(ids))
 
 
-def filter_threads(prepared: Prepared) -> AbstractContextManager[None]:
-    """One torch thread where torch makes the products: the team does the parallel work."""
-    return single_threaded_torch() if prepared.filter == "int8-torch" else nullcontext()
-
-
 def superblock_bytes(budget_bytes: int, n_at_once: int) -> int:
     """Bytes for one superblock of panels; each interval at work holds up to three."""
     return max(min(budget_bytes // 4, _PACKED_BYTES), _MIN_BUDGET // 4) // (3 * n_at_once)
@@ -265,16 +259,15 @@ def cluster_elements(
         if progress is not None:
             progress(count)
 
-    with filter_threads(prepared):
-        for count, element in enumerate(order[:n_together], 1):
-            run(int(element), team)
-            tell(count)
-        solo = team.solo()
-        team.map(
-            lambda element: run(int(element), solo),
-            order[n_together:],
-            lambda count: tell(n_together + count),
-        )
+    for count, element in enumerate(order[:n_together], 1):
+        run(int(element), team)
+        tell(count)
+    solo = team.solo()
+    team.map(
+        lambda element: run(int(element), solo),
+        order[n_together:],
+        lambda count: tell(n_together + count),
+    )
     return [result for result in results if result is not None]
 
 
@@ -380,8 +373,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             eps = knee_of(prepared, ids, self.min_samples, team, self.seed).eps
         block = superblock_bytes(budget, 1)
         problem = prepared.problem(float(eps), self.min_samples, block)
-        with filter_threads(prepared):
-            result = cluster_rows(problem, ids, team)
+        result = cluster_rows(problem, ids, team)
         self.labels_ = result.labels
         self.core_sample_indices_ = np.flatnonzero(result.core)
         self.n_clusters_ = result.n_clusters

@@ -2,43 +2,57 @@
 
 Every filter has a proven bound and gives the same labels; the choice is one of speed.
 
-int8        our fused kernel; needs AVX-512 VNNI.
-int8-torch  torch's int8 product (oneDNN), where torch is installed and its sums are exact.
-float32     numpy's BLAS; always there.
+int8-vnni   int8 by AVX-512 VNNI.
+int8-avx2   int8 by AVX2.
+float32     fused multiply-add in float32; any processor.
+int8-plain  int8-vnni's sums without its instructions: slow, for tests.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from topoact_gpu.errors import ParameterError
-from topoact_gpu.kernels.simd import BLOCK_ROWS, HAS_VNNI, PANEL_ROWS, dot_block
+from topoact_gpu.kernels.product.cpu import (
+    AVX2,
+    BLOCK_ROWS,
+    FLOAT32,
+    PANEL_ROWS,
+    PORTABLE,
+    VNNI,
+    Coding,
+    coding_of,
+    dot_block,
+    kinds_to_be_had,
+)
+from topoact_gpu.kernels.product.reference import tile_products
 
-__all__ = ["FILTERS", "choose_filter", "int8_product", "single_threaded_torch", "top_number"]
+__all__ = ["FILTERS", "available_filters", "choose_filter", "coding_for"]
 
-FILTERS = ("int8", "int8-torch", "float32")
+FILTERS = {"int8-vnni": VNNI, "int8-avx2": AVX2, "float32": FLOAT32, "int8-plain": PORTABLE}
+"""Fastest first."""
 _MOST_INT8_COLUMNS = 2**17
 """127 * 127 * 2**17 is below 2**31."""
 _VARIABLE = "TOPOACT_FILTER"
-_TOPS = (127, 79)
-"""Largest numbers to try: without VNNI, sums of two int16 products saturate above 79."""
 
 
-@njit(nogil=True, cache=True)
-def _fused_product(left, right, start, n_quads, tile):  # type: ignore[no-untyped-def]
-    dot_block(
-        left.ctypes.data, right.ctypes.data, n_quads, start.ctypes.data, tile.ctypes.data, True
-    )
+def coding_for(filter_name: str) -> Coding:
+    """How rows become words for a filter."""
+    return coding_of(FILTERS[filter_name])
+
+
+def _multiplier(kind: int):  # type: ignore[no-untyped-def]
+    @njit(nogil=True, cache=True)
+    def multiply(left, right, start, n_words, tile):  # type: ignore[no-untyped-def]
+        at = left.ctypes.data, right.ctypes.data, start.ctypes.data, tile.ctypes.data
+        dot_block(at[0], at[1], n_words, at[2], at[3], True, kind)
+
+    return multiply
 
 
 def _extremes(n_rows: int, n_cols: int, top: int) -> NDArray[np.int8]:
@@ -48,70 +62,39 @@ def _extremes(n_rows: int, n_cols: int, top: int) -> NDArray[np.int8]:
     return signs
 
 
+def _in_words(rows: NDArray[np.int8], offset: int) -> NDArray[np.int32]:
+    """Rows word by word, as the product reads them."""
+    shifted = (rows.astype(np.int16) + offset).astype(np.uint8)
+    return np.ascontiguousarray(shifted.reshape(len(rows), -1, 4).swapaxes(0, 1)).view(np.int32)
+
+
 @cache
-def fused_is_exact() -> bool:
-    """Whether this processor has the instruction and our kernel's sums are right on it."""
-    if not HAS_VNNI:
-        return False
-    left, right = _extremes(BLOCK_ROWS, 64, 127), _extremes(PANEL_ROWS, 64, 127)
-    words = np.ascontiguousarray(left.reshape(BLOCK_ROWS, 16, 4).transpose(1, 0, 2)).view(np.int32)
-    panel = (right.astype(np.int16) + 128).astype(np.uint8)
-    panel = np.ascontiguousarray(panel.reshape(PANEL_ROWS, 16, 4).transpose(1, 0, 2))
-    start = (-128 * left.sum(1, dtype=np.int64)).astype(np.int32)
+def _is_exact(kind: int) -> bool:
+    """Whether a kind of int8 product gives the right sums on this processor."""
+    coding = coding_of(kind)
+    left, right = (_extremes(n, 64, coding.top) for n in (BLOCK_ROWS, PANEL_ROWS))
+    start = (-coding.offset * left.sum(1, dtype=np.int64)).astype(np.int32)
     tile = np.empty(BLOCK_ROWS * PANEL_ROWS, np.int32)
-    _fused_product(words.ravel(), panel.ravel(), start, 16, tile)
-    wanted = left.astype(np.int64) @ right.T.astype(np.int64)
-    return bool((tile.reshape(BLOCK_ROWS, PANEL_ROWS) == wanted).all())
-
-
-def int8_product(left: NDArray[np.int8], right: NDArray[np.int8]) -> NDArray[np.int32]:
-    """int32 products of the rows of two int8 matrices, by torch."""
-    import torch
-
-    product = torch._int_mm(torch.from_numpy(left), torch.from_numpy(right).T)
-    result: NDArray[np.int32] = product.numpy()
-    return result
+    words = _in_words(left, 0).ravel(), _in_words(right, coding.offset).ravel()
+    _multiplier(kind)(*words, start, 16, tile)
+    return bool((tile.reshape(BLOCK_ROWS, PANEL_ROWS) == tile_products(left, right)).all())
 
 
 @cache
-def top_number() -> int:
-    """Largest int8 number for which torch's sums are exact here; 0: none, or no torch."""
-    if importlib.util.find_spec("torch") is None:
-        return 0
-    for top in _TOPS:
-        left, right = _extremes(64, 512, top), _extremes(96, 512, top)
-        wanted = left.astype(np.int64) @ right.T.astype(np.int64)
-        if (int8_product(left, right) == wanted).all():
-            return top
-    return 0
-
-
-def _seconds(work: Any) -> float:
-    work()
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-@cache
-def _faster_product() -> str:
-    """torch's int8 product or float32 BLAS, whichever is faster here (a few milliseconds)."""
-    if not top_number():
-        return "float32"
-    left, right = _extremes(192, 512, 79), _extremes(576, 512, 79)
-    floats = left.astype(np.float32), right.astype(np.float32)
-    with single_threaded_torch():
-        int8 = _seconds(lambda: int8_product(left, right))
-    return "int8-torch" if int8 < _seconds(lambda: floats[0] @ floats[1].T) else "float32"
+def available_filters() -> tuple[str, ...]:
+    """Filters that this processor can run, and runs rightly; fastest first."""
+    there = kinds_to_be_had()
+    return tuple(
+        name for name, kind in FILTERS.items()
+        if kind in there and (kind == FLOAT32 or _is_exact(kind))
+    )
 
 
 def choose_filter(n_cols: int) -> str:
     """The filter for rows of this length: TOPOACT_FILTER if it is set, else the fastest there is.
 
-    Rows of more than 131,072 columns get float32: their int8 sums might overflow.
+    The variable may also say "int8": the fastest of these. Rows of more than 131,072 columns
+    get float32: their int8 sums might overflow.
 
     Raises
     ------
@@ -120,37 +103,22 @@ def choose_filter(n_cols: int) -> str:
     """
     wanted = os.environ.get(_VARIABLE, "")
     too_long = n_cols > _MOST_INT8_COLUMNS
-    if not wanted and too_long:
-        return "float32"
     if not wanted:
-        return "int8" if fused_is_exact() else _faster_product()
-    if wanted not in FILTERS:
-        raise ParameterError(f"{_VARIABLE} must be one of {', '.join(FILTERS)}, got {wanted!r}")
+        return "float32" if too_long else available_filters()[0]
+    fitting = [name for name in FILTERS if name == wanted or name.startswith(f"{wanted}-")]
+    if not fitting:
+        raise ParameterError(
+            f"{_VARIABLE} must be int8 or one of {', '.join(FILTERS)}, got {wanted!r}"
+        )
     if wanted != "float32" and too_long:
         raise ParameterError(
             f"{_VARIABLE}={wanted} takes rows of at most {_MOST_INT8_COLUMNS:,} columns, "
             f"got {n_cols:,}; use float32"
         )
-    if wanted == "int8" and not fused_is_exact():
+    there = [name for name in fitting if name in available_filters()]
+    if not there:
         raise ParameterError(
-            f"{_VARIABLE}=int8 needs a processor with AVX-512 VNNI; use int8-torch or float32"
+            f"{_VARIABLE}={wanted} needs instructions that this processor does not have; "
+            f"use one of {', '.join(available_filters())}"
         )
-    if wanted == "int8-torch" and not top_number():
-        raise ParameterError(
-            f"{_VARIABLE}=int8-torch needs torch with an exact int8 product; "
-            "install torch or use float32"
-        )
-    return wanted
-
-
-@contextmanager
-def single_threaded_torch() -> Iterator[None]:
-    """One torch thread for the calls within, and as many as before after them."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return there[0]

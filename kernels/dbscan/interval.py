@@ -12,6 +12,7 @@ Only int8 panels of two *superblocks* of rows are in memory at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numba import njit
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 from topoact_gpu.device import Team
 from topoact_gpu.errors import CapacityError
-from topoact_gpu.kernels.dbscan.cpu import scan_positions
+from topoact_gpu.kernels.dbscan.cpu import scanner
+from topoact_gpu.kernels.dbscan.filters import coding_for
 from topoact_gpu.kernels.dbscan.forest import (
     Forest,
     empty_forest,
@@ -28,31 +30,26 @@ from topoact_gpu.kernels.dbscan.forest import (
     labels_from_forest,
     settled,
 )
-from topoact_gpu.kernels.dbscan.plan import Plan, best_plan, probe_prefix
+from topoact_gpu.kernels.dbscan.plan import Plan, best_plan, prober
 from topoact_gpu.kernels.dbscan.tiles import (
     CHUNK_ROWS,
     COUNTERS,
-    PANEL_QUAD,
+    PANEL_WORD,
     Scan,
     empty_scratch,
 )
 from topoact_gpu.kernels.order.cpu import split_order
 from topoact_gpu.kernels.pairs.cpu import Limits, within
-from topoact_gpu.kernels.quantise.cpu import (
-    Frame,
-    Panels,
-    centre_rows,
-    empty_panels,
-    pack_full,
-    pack_prefix,
-    padded_quads,
-    permute_panels,
-)
-from topoact_gpu.kernels.simd import BLOCK_ROWS, PANEL_ROWS
+from topoact_gpu.kernels.product.cpu import BLOCK_ROWS, FLOAT32, PANEL_ROWS, Coding, padded_words
+from topoact_gpu.kernels.quantise.centre import Frame, centre_rows
+from topoact_gpu.kernels.quantise.cpu import pack_full, pack_prefix
+from topoact_gpu.kernels.quantise.floats import pack_full_floats, pack_prefix_floats
+from topoact_gpu.kernels.quantise.panels import Panels, empty_panels, permute_panels
 from topoact_gpu.kernels.table import RowTable, aligned
 
 __all__ = ["Clustered", "PanelRun", "Problem", "cluster_rows"]
 
+scanner_for, prober_for = cache(scanner), cache(prober)
 BLOCK_PANELS = CHUNK_ROWS // PANEL_ROWS
 _MOST_ROWS = 2**31 - 1
 """Rows of an interval are numbered in int32."""
@@ -82,8 +79,12 @@ class Problem:
     min_samples: int
     frame: Frame
     superblock_bytes: int
-    filter: str = "int8"
+    filter: str = "float32"
     """One of :mod:`.filters`."""
+
+    @property
+    def coding(self) -> Coding:
+        return coding_for(self.filter)
 
     @property
     def reach(self) -> float:
@@ -105,8 +106,8 @@ class Problem:
     @property
     def superblock_rows(self) -> int:
         """Rows whose panels fit ``superblock_bytes``; whole blocks."""
-        stages, width = len(self.frame.quads), 4 if self.filter == "float32" else 1
-        per_row = width * (self.table.n_cols + 4 * int(self.frame.quads[-1])) + 36 * stages + 50
+        stages, width = len(self.frame.ends), 4 // self.coding.columns
+        per_row = width * (self.table.n_cols + int(self.frame.ends[-1])) + 36 * stages + 50
         return max(self.superblock_bytes // (per_row * CHUNK_ROWS), 1) * CHUNK_ROWS
 
 
@@ -122,9 +123,6 @@ class Clustered:
 
 def cluster_rows(problem: Problem, ids: NDArray[np.int64], team: Team) -> Clustered:
     """DBSCAN labels of rows ``ids`` (ascending), by all threads of ``team`` together."""
-    from topoact_gpu.kernels.dbscan.products import ProductRun
-
-    runs = {"int8": PanelRun, "int8-torch": ProductRun, "float32": ProductRun}
     if len(ids) > _MOST_ROWS:
         raise CapacityError(
             f"one interval may have at most {_MOST_ROWS:,} rows, got {len(ids):,}; "
@@ -136,7 +134,7 @@ def cluster_rows(problem: Problem, ids: NDArray[np.int64], team: Team) -> Cluste
         n_pairs = len(ids) * (len(ids) - 1) // 2
         counters = dict.fromkeys(COUNTERS, 0) | {"tested": n_pairs, "undecided": n_pairs}
     else:
-        run = runs[problem.filter](problem, ids, forest, team)
+        run = PanelRun(problem, ids, forest, team)
         run.everything()
         counters = dict(zip(COUNTERS, run.counters.sum(0).tolist(), strict=True))
     labels, n_clusters = labels_from_forest(forest)
@@ -184,26 +182,34 @@ def _best_connected(order, degree, block_rows, n_wanted):  # type: ignore[no-unt
     return np.flatnonzero(chosen).astype(np.int32)
 
 
+def _acceptance_slack(coding: Coding, n_cols: int) -> float:
+    """Error of an estimated squared distance, relative to the rows' squared norms.
+
+    For floats that of the products, and of squares taken of rounded rows.
+    """
+    return (2 * n_cols + 64) * 2.0**-24 if coding.kind == FLOAT32 else 2.0**-45
+
+
 @dataclass
 class PanelRun:
-    """One interval being worked on, with the int8 filter."""
+    """One interval being worked on."""
 
-    slack = 2.0**-45
-    permutes = True
-    """Packed rows can be put in another order without packing them anew."""
     problem: Problem
     ids: NDArray[np.int64]
     forest: Forest
     team: Team
 
     def __post_init__(self) -> None:
-        frame, n_rows = self.problem.frame, len(self.ids)
+        frame, n_rows, n_cols = self.problem.frame, len(self.ids), self.problem.table.n_cols
+        self.coding, n_stages = self.problem.coding, len(frame.ends)
+        self.slack = _acceptance_slack(self.coding, n_cols)
+        words = padded_words(n_cols, self.coding.columns), int(self._words(frame.ends)[-1])
         threads = range(self.team.n_threads)
         self.counters = np.zeros((len(threads), len(COUNTERS)), np.int64)
-        self.scratch = [empty_scratch(self.problem.table.n_cols, frame.quads) for _ in threads]
+        self.scratch = [empty_scratch(*words, n_stages) for _ in threads]
         self.sampled = np.zeros(n_rows, np.uint8)
-        self.no_plan = Plan(0, np.zeros(len(frame.quads), np.bool_), 0)
-        self.quads = frame.quads[:1]
+        self.no_plan = Plan(0, np.zeros(n_stages, np.bool_), 0)
+        self.ends = frame.ends[:1]
         self.packed: dict[tuple[int, int], Panels] = {}
         self.centred: NDArray[np.float32] | None = None
         self.components: NDArray[np.float32] | None = None
@@ -223,6 +229,10 @@ class PanelRun:
         if (roots >= 0).mean() >= _HUBS_SHARE:
             self._report_hubs(roots, spans)
         self._report_rest(self._regroup())
+
+    def _words(self, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ends of prefix segments in words."""
+        return ends // self.coding.columns
 
     def _spans(self) -> list[tuple[int, int]]:
         step = self.problem.superblock_rows
@@ -279,37 +289,38 @@ class PanelRun:
             while len(self.packed) > 1:
                 del self.packed[next(iter(self.packed))]
             panels = self._pack(self.order[span[0] : span[1]])
-        if len(self.quads) > 1 and not len(panels.prefix):
-            panels = self._with_prefix(panels, self.quads)
+        if len(self.ends) > 1 and not len(panels.prefix):
+            panels = self._with_prefix(panels, self.ends)
         self.packed[span] = panels
         return panels
 
     def _pack(self, local: NDArray[np.int32]) -> Panels:
         frame, reach = self.problem.frame, self.problem.reach
-        panels = empty_panels(len(local), self.problem.table.n_cols, len(frame.quads))
+        n_cols, n_stages = self.problem.table.n_cols, len(frame.ends)
+        panels = empty_panels(len(local), n_cols, n_stages, self.coding)
+        pack = pack_full_floats if self.coding.kind == FLOAT32 else pack_full
         panels.local[:] = local
         panels.rows[:] = self.ids[local]
         panels.block[:] = self.block_of[local]
 
         def work(piece: slice) -> None:
             rows, picks = self._centred(local[piece])
-            pack_full(panels, piece.start, rows, picks, reach, 127, True)
+            pack(panels, piece.start, rows, picks, reach)
 
         self.team.map(work, self._pieces(len(local)))
         return panels
 
-    def _with_prefix(self, panels: Panels, quads: NDArray[np.int64]) -> Panels:
+    def _with_prefix(self, panels: Panels, ends: NDArray[np.int64]) -> Panels:
         """The same panels with their leading components packed too."""
         frame, reach, n_rows = self.problem.frame, self.problem.reach, len(panels.rows)
-        n_panels = -(-n_rows // PANEL_ROWS)
-        panels = panels._replace(prefix=aligned(n_panels * PANEL_QUAD * int(quads[-1]), np.uint8))
-        basis = np.ascontiguousarray(frame.basis[:, : 4 * int(quads[-1])])
+        n_panels, n_words = -(-n_rows // PANEL_ROWS), int(self._words(ends)[-1])
+        panels = panels._replace(prefix=aligned(n_panels * PANEL_WORD * n_words, np.uint8))
+        basis = np.ascontiguousarray(frame.basis[:, : int(ends[-1])])
+        pack = pack_prefix_floats if self.coding.kind == FLOAT32 else pack_prefix
 
         def work(piece: slice) -> None:
             components, picks = self._projected(panels.local[piece], basis)
-            pack_prefix(
-                panels, piece.start, components, picks, quads, frame.basis_error, reach, 127, True
-            )
+            pack(panels, piece.start, components, picks, ends, frame.basis_error, reach)
 
         self.team.map(work, self._pieces(n_rows))
         return panels
@@ -331,23 +342,13 @@ class PanelRun:
         problem = self.problem
         plan = plan or self.no_plan
         scan = Scan(
-            self.quads, plan.n_segments, plan.checks, plan.few, problem.reach_low, self.slack,
-            upper, skip_block, self.sampled, sampling,
+            self._words(self.ends), plan.n_segments, plan.checks, plan.few, problem.reach_low,
+            self.slack, upper, skip_block, self.sampled, sampling,
         )
         if panel_range is None:
             panel_range = (0, -(-len(right.rows) // PANEL_ROWS))
-        self._scan_all(scan, left, right, positions, panel_range, block_panels)
-
-    def _scan_all(
-        self,
-        scan: Scan,
-        left: Panels,
-        right: Panels,
-        positions: NDArray[np.int32],
-        panel_range: tuple[int, int],
-        block_panels: int,
-    ) -> None:
-        problem, next_chunk = self.problem, np.zeros(1, np.int64)
+        scan_positions = scanner_for(self.coding.kind)
+        next_chunk = np.zeros(1, np.int64)
 
         def work(thread: int) -> None:
             scan_positions(
@@ -386,10 +387,10 @@ class PanelRun:
         whole = self.packed.get((0, n_rows))
         self.order = self.order[positions]
         self.packed.clear()
-        if whole is not None and self.permutes:
-            n_cols = self.problem.table.n_cols
-            panels = empty_panels(len(positions), n_cols, whole.left.shape[1])
-            permute_panels(whole, positions, padded_quads(n_cols), panels)
+        if whole is not None:
+            n_cols, n_stages = self.problem.table.n_cols, whole.left.shape[1]
+            panels = empty_panels(len(positions), n_cols, n_stages, self.coding)
+            permute_panels(whole, positions, panels)
             self.packed[(0, len(positions))] = panels
         return int((~inside).sum())
 
@@ -397,7 +398,7 @@ class PanelRun:
         """Rows order[:n_open] against themselves, then against all that follow."""
         plans = [self._plan(0, n_open, n_open), self._plan(n_open, len(self.order), n_open)]
         n_segments = max(plan.n_segments for plan in plans)
-        self.quads = self.problem.frame.quads[: n_segments + 1]
+        self.ends = self.problem.frame.ends[: n_segments + 1]
         if n_segments and self.centred is not None:
             self._project_all()
         n_panels = -(-n_open // PANEL_ROWS)
@@ -422,7 +423,7 @@ class PanelRun:
         """Components of all rows, where the centred rows are at hand."""
         assert self.centred is not None
         centred = self.centred
-        basis = np.ascontiguousarray(self.problem.frame.basis[:, : 4 * int(self.quads[-1])])
+        basis = np.ascontiguousarray(self.problem.frame.basis[:, : int(self.ends[-1])])
         components = np.empty((len(centred), basis.shape[1]), np.float32)
 
         def work(piece: slice) -> None:
@@ -447,8 +448,9 @@ class PanelRun:
 
     def _plan(self, low: int, high: int, n_open: int) -> Plan:
         """How to use the prefix for rows order[:n_open] against order[low:high]."""
-        quads = self.problem.frame.quads
-        if len(quads) == 1 or n_open < 4 * CHUNK_ROWS or high - low < 4 * CHUNK_ROWS:
+        ends = self.problem.frame.ends
+        words = self._words(ends)
+        if len(ends) == 1 or n_open < 4 * CHUNK_ROWS or high - low < 4 * CHUNK_ROWS:
             return self.no_plan
         starts = np.linspace(0, n_open - BLOCK_ROWS, _N_PROBES).astype(np.int64)
         left = self.order[(starts[:, None] + np.arange(BLOCK_ROWS)).ravel()]
@@ -456,17 +458,18 @@ class PanelRun:
         starts -= starts % PANEL_ROWS
         right = self.order[(starts[:, None] + np.arange(PANEL_ROWS)).ravel()]
         scan = Scan(
-            quads, len(quads) - 1, self.no_plan.checks, 0, 0.0, 0.0, False, False, self.sampled,
+            words, len(words) - 1, self.no_plan.checks, 0, 0.0, 0.0, False, False, self.sampled,
             False,
         )
-        alive = probe_prefix(
+        alive = prober_for(self.coding.kind)(
             scan,
-            self._with_prefix(self._pack(left), quads),
-            self._with_prefix(self._pack(right), quads),
+            self._with_prefix(self._pack(left), ends),
+            self._with_prefix(self._pack(right), ends),
             np.arange(len(left), dtype=np.int32),
             np.arange(_N_PROBES),
             self.scratch[0],
         )
         n_tiles = n_open * (high - low) / (BLOCK_ROWS * PANEL_ROWS)
         per_tile = (n_open + high - low) / n_tiles
-        return best_plan(alive, quads, self.problem.table.n_cols, per_tile) or self.no_plan
+        n_cols = self.problem.table.n_cols
+        return best_plan(alive, words, n_cols, per_tile, self.coding) or self.no_plan

@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from topoact_gpu.kernels.dbscan.forest import find, found
 from topoact_gpu.kernels.pairs.cpu import within
-from topoact_gpu.kernels.quantise.cpu import padded_quads
-from topoact_gpu.kernels.simd import BLOCK_ROWS, LANES, PANEL_ROWS
+from topoact_gpu.kernels.product.cpu import BLOCK_ROWS, LANES, PANEL_ROWS
 from topoact_gpu.kernels.table import aligned
 
 __all__ = [
+    "BLOCK_LIMITS",
+    "BLOCK_WORD",
     "CHUNK_ROWS",
     "COUNTERS",
     "FULL",
-    "PANEL_QUAD",
+    "PANEL_LIMITS",
+    "PANEL_WORD",
     "PREFIX",
     "ROW",
     "SETTLED",
@@ -38,8 +40,13 @@ CHUNK_ROWS = 192
 
 COUNTERS = ("tested", "settled", "undecided", "within", "prefix_tiles", "row_tiles", "full_tiles")
 """Names of the counters kept by :func:`scan_chunk`."""
-PANEL_QUAD = PANEL_ROWS * 4
-"""Bytes of four columns of a panel."""
+PANEL_WORD = PANEL_ROWS * 4
+"""Bytes of one word of all rows of a panel."""
+BLOCK_WORD = BLOCK_ROWS * 4
+"""The same of a block."""
+PANEL_LIMITS = PANEL_ROWS * 16
+"""Bytes of the four float32 coefficients of all rows of a panel, for one stage."""
+BLOCK_LIMITS = BLOCK_ROWS * 16
 TESTED, SETTLED, UNDECIDED, WITHIN, PREFIX, ROW, FULL = range(7)
 _N_CANDIDATES = 4096
 """Pairs collected before they are decided: a call costs as much as some tiles."""
@@ -48,8 +55,8 @@ _N_CANDIDATES = 4096
 class Scan(NamedTuple):
     """What a scan is to do; arrays shared by all threads."""
 
-    quads: NDArray[np.int64]
-    """Ends of the prefix segments as packed, from 0; [0] without a prefix."""
+    words: NDArray[np.int64]
+    """Ends of the prefix segments as packed, in words, from 0; [0] without a prefix."""
     n_segments: int
     """How many of them to use; 0 goes straight to all columns."""
     checks: NDArray[np.bool_]
@@ -83,13 +90,12 @@ class Scratch(NamedTuple):
     products: NDArray[np.float64]
 
 
-def empty_scratch(n_cols: int, quads: NDArray[np.int64]) -> Scratch:
+def empty_scratch(n_words: int, n_prefix_words: int, n_stages: int) -> Scratch:
     """Working memory for one thread."""
     n_blocks = CHUNK_ROWS // BLOCK_ROWS
-    n_stages = len(quads)
     return Scratch(
-        aligned(n_blocks * BLOCK_ROWS * padded_quads(n_cols), np.int32),
-        aligned(max(n_blocks * BLOCK_ROWS * int(quads[-1]), 1), np.int32),
+        aligned(n_blocks * BLOCK_ROWS * n_words, np.int32),
+        aligned(max(n_blocks * BLOCK_ROWS * n_prefix_words, 1), np.int32),
         aligned(n_blocks * n_stages * BLOCK_ROWS * 4, np.float32),
         aligned(n_blocks * n_stages * BLOCK_ROWS, np.int32),
         aligned(BLOCK_ROWS * PANEL_ROWS, np.int32),
@@ -146,7 +152,7 @@ def report_candidates(  # type: ignore[no-untyped-def]
 ):
     """Decide the pairs collected so far and report those within eps.
 
-    ``places`` int32[.., 2]: positions (i, j); ``products``: over all columns, or NaN.
+    ``places`` int32[.., 2]: positions (i, j); ``products``: over all columns.
     """
     degree, parent, minimum = forest.degree, forest.parent, forest.min_samples
     left_local, left_block, left_lost = left.local, left.block, left.lost

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from topoact_gpu.device import Team
 from topoact_gpu.kernels.pairs.cpu import pair_square
-from topoact_gpu.kernels.quantise.cpu import centre_rows
+from topoact_gpu.kernels.quantise.centre import centre_rows
 from topoact_gpu.kernels.table import RowTable
 
 __all__ = ["neighbour_squares"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from topoact_gpu.kernels.quantise.cpu import Frame, centre_rows
+from topoact_gpu.kernels.quantise.centre import Frame, centre_rows
 from topoact_gpu.kernels.table import RowTable
 
 __all__ = ["SEGMENTS", "make_frame"]
@@ -52,10 +52,10 @@ def make_frame(table: RowTable, ids: NDArray[np.int64], largest: float, seed: in
     sample -= mean.astype(np.float32)
     basis = _directions(sample, _n_components(n_cols), generator)
     narrow = basis.astype(np.float32)
-    quads = [0, *(end // 4 for end in SEGMENTS if end <= narrow.shape[1])]
+    ends = [0, *(end for end in SEGMENTS if end <= narrow.shape[1])]
     if narrow.shape[1] <= _N_AXES:
-        quads = [0]
-    return Frame(mean, float(unit), narrow, _basis_error(basis, narrow), np.array(quads))
+        ends = [0]
+    return Frame(mean, float(unit), narrow, _basis_error(basis, narrow), np.array(ends))
 
 
 def _n_components(n_cols: int) -> int:

@@ -1,0 +1,169 @@
+"""Packed rows: storage, and the coefficients that turn a product into a verdict.
+
+Rows lie in panels of 48, word by word (:mod:`topoact_gpu.kernels.product.cpu` says what a word
+is), so that a tile product reads them in one stream. Beside the words stand, for each prefix and
+for all columns, four numbers a row by which the product of two rows is compared with eps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from topoact_gpu.kernels.product.cpu import BLOCK_ROWS, PANEL_ROWS, Coding, padded_words
+from topoact_gpu.kernels.table import aligned
+
+__all__ = [
+    "HALF_ULP",
+    "SLACK",
+    "Panels",
+    "close_last_panel",
+    "coefficients",
+    "empty_panels",
+    "pack_left",
+    "permute_panels",
+    "remainder",
+    "write_words",
+]
+
+HALF_ULP = 2.0**-24
+SLACK = 2.0**-19
+"""Relative error of the float32 comparison: 12 roundings of 2**-24, and room to spare."""
+
+
+class Panels(NamedTuple):
+    """Packed rows; position p lies in panel p // 48, lane p % 48."""
+
+    coding: Coding
+    n_words: int
+    """Of a row, all columns."""
+    rows: NDArray[np.int64]
+    local: NDArray[np.int32]
+    block: NDArray[np.int32]
+    full: NDArray[np.uint8]
+    prefix: NDArray[np.uint8]
+    sums: NDArray[np.int32]
+    """int32[n, n_stages]: minus the offset times the sum of a segment's int8 numbers."""
+    left: NDArray[np.float32]
+    right: NDArray[np.float32]
+    scale: NDArray[np.float64]
+    square: NDArray[np.float64]
+    lost: NDArray[np.float64]
+    norm: NDArray[np.float64]
+
+
+def empty_panels(n_rows: int, n_cols: int, n_stages: int, coding: Coding) -> Panels:
+    """Storage for ``n_rows`` packed rows, without a prefix; only ``sums`` is initialised."""
+    n_panels = -(-n_rows // PANEL_ROWS)
+    n_words = padded_words(n_cols, coding.columns)
+    return Panels(
+        coding,
+        n_words,
+        np.empty(n_rows, np.int64),
+        np.empty(n_rows, np.int32),
+        np.empty(n_rows, np.int32),
+        aligned(n_panels * PANEL_ROWS * 4 * n_words, np.uint8),
+        aligned(0, np.uint8),
+        np.zeros((n_rows, n_stages), np.int32),
+        np.empty((n_rows, n_stages, 4), np.float32),
+        aligned(n_panels * n_stages * 4 * PANEL_ROWS, np.float32),
+        np.empty(n_rows, np.float64),
+        np.empty(n_rows, np.float64),
+        np.empty(n_rows, np.float64),
+        np.empty(n_rows, np.float64),
+    )
+
+
+@njit(nogil=True, cache=True)
+def write_words(words, source, position, coding):  # type: ignore[no-untyped-def]
+    """Put one row's words in its lane of its panel, in the form of right rows."""
+    n_words, flip, add = source.size, coding.flip, coding.add
+    base = (position // PANEL_ROWS) * n_words * PANEL_ROWS + position % PANEL_ROWS
+    for word in range(n_words):
+        words[base + word * PANEL_ROWS] = (source[word] ^ flip) - add
+
+
+@njit(nogil=True, cache=True)
+def coefficients(  # type: ignore[no-untyped-def]
+    left, right, stage, position, eps, scale, square, rest, lost, slack, tiny
+):
+    """Both sides of 'within eps is possible' for one row; see simd.survivors.
+
+    N_i + N_j - 2 t_i t_j - (eps + e_i + e_j)^2 <= 2 s_i s_j p, divided by 2 s_i s_j.
+    """
+    reach, inverse = eps + lost, 1.0 / scale
+    own, other = square + reach * reach, square + lost * lost
+    left[position, stage, 0] = 0.5 * inverse
+    left[position, stage, 1] = (square - reach * reach - slack * own - tiny) * 0.5 * inverse
+    left[position, stage, 2] = -rest * inverse
+    left[position, stage, 3] = -reach * inverse
+    at = ((position // PANEL_ROWS) * left.shape[1] + stage) * 4 * PANEL_ROWS
+    at += position % PANEL_ROWS
+    right[at] = (square - lost * lost - slack * other - tiny) * inverse
+    right[at + PANEL_ROWS] = inverse
+    right[at + 2 * PANEL_ROWS] = rest * inverse
+    right[at + 3 * PANEL_ROWS] = lost * inverse
+
+
+@njit(nogil=True, cache=True)
+def close_last_panel(right, n_rows, n_stages):  # type: ignore[no-untyped-def]
+    """Give lanes that hold no row limits that no product can meet (their words are arbitrary)."""
+    for position in range(n_rows, -(-n_rows // PANEL_ROWS) * PANEL_ROWS):
+        for stage in range(n_stages):
+            at = ((position // PANEL_ROWS) * n_stages + stage) * 4 * PANEL_ROWS
+            at += position % PANEL_ROWS
+            right[at] = np.nan
+            for term in range(1, 4):
+                right[at + term * PANEL_ROWS] = 0.0
+
+
+@njit(nogil=True, cache=True)
+def remainder(z_norm, length, blur):  # type: ignore[no-untyped-def]
+    """Bounds on the norm of what a prefix of norm ``length`` (up to ``blur``) leaves out."""
+    outer, inner = z_norm * (1 + 4 * HALF_ULP), max(length - blur, 0.0)
+    high = np.sqrt(max(outer * outer - inner * inner, 0.0))
+    outer, inner = z_norm * (1 - 4 * HALF_ULP), length + blur
+    return np.sqrt(max(outer * outer - inner * inner, 0.0)), high
+
+
+@njit(nogil=True, cache=True)
+def permute_panels(panels, positions, out):  # type: ignore[no-untyped-def]
+    """Copy rows at ``positions`` (all columns, no prefix) to the front of ``out``."""
+    n_stages = panels.left.shape[1]
+    stage, n_words = n_stages - 1, panels.n_words
+    old_words, words = panels.full.view(np.int32), out.full.view(np.int32)
+    old_right, right = panels.right, out.right
+    for p in range(positions.size):
+        q = positions[p]
+        out.rows[p], out.local[p], out.block[p] = panels.rows[q], panels.local[q], panels.block[q]
+        out.scale[p], out.square[p] = panels.scale[q], panels.square[q]
+        out.lost[p], out.norm[p] = panels.lost[q], panels.norm[q]
+        out.sums[p, stage] = panels.sums[q, stage]
+        source = (q // PANEL_ROWS) * n_words * PANEL_ROWS + q % PANEL_ROWS
+        base = (p // PANEL_ROWS) * n_words * PANEL_ROWS + p % PANEL_ROWS
+        for word in range(n_words):
+            words[base + word * PANEL_ROWS] = old_words[source + word * PANEL_ROWS]
+        source = ((q // PANEL_ROWS) * n_stages + stage) * 4 * PANEL_ROWS + q % PANEL_ROWS
+        base = ((p // PANEL_ROWS) * n_stages + stage) * 4 * PANEL_ROWS + p % PANEL_ROWS
+        for term in range(4):
+            out.left[p, stage, term] = panels.left[q, stage, term]
+            right[base + term * PANEL_ROWS] = old_right[source + term * PANEL_ROWS]
+    close_last_panel(right, positions.size, n_stages)
+
+
+@njit(nogil=True, cache=True)
+def pack_left(panel_bytes, coding, positions, n_words, out, out_at):  # type: ignore[no-untyped-def]
+    """Gather up to 8 rows as the left operand: int32[n_words, 8] in ``out``."""
+    words, flip, add = panel_bytes.view(np.int32), coding.flip, coding.add
+    for lane in range(BLOCK_ROWS):
+        if lane >= positions.size:
+            for word in range(n_words):
+                out[out_at + word * BLOCK_ROWS + lane] = 0
+            continue
+        base = (positions[lane] // PANEL_ROWS) * n_words * PANEL_ROWS + positions[lane] % PANEL_ROWS
+        for word in range(n_words):
+            number = (words[base + word * PANEL_ROWS] + add) ^ flip
+            out[out_at + word * BLOCK_ROWS + lane] = number
