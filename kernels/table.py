@@ -26,6 +26,7 @@ __all__ = [
     "norm_of",
     "number",
     "row_at",
+    "single",
 ]
 
 HALF, FLOAT32, FLOAT64 = 0, 1, 2
@@ -102,6 +103,14 @@ def number(address, k, kind):  # type: ignore[no-untyped-def]
     if kind == FLOAT32:
         return np.float64(_read_float(address, k))
     return _read_double(address, k)
+
+
+@njit(inline="always")
+def single(address, k, kind):  # type: ignore[no-untyped-def]
+    """The same as float32, for kinds that it holds exactly: HALF or FLOAT32, a constant."""
+    if kind == HALF:
+        return half_to_float(_read_half(address, k))
+    return _read_float(address, k)
 
 
 @njit(inline="always")

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from numba import njit
 
-from topoact_gpu.kernels.pairs.cpu import pair_limits, pair_square, pair_square_fast, within
+from topoact_gpu.kernels.pairs.cpu import (
+    pair_limits,
+    pair_square,
+    pair_square_fast,
+    pair_square_single,
+    within,
+)
 from topoact_gpu.kernels.pairs.reference import normalised, pair_squares
 from topoact_gpu.kernels.simd import (
     atomic_add,
@@ -77,6 +83,37 @@ def test_the_fast_sum_is_another_function():
     """Also when both come from numba's cache, which does not know them by their flags."""
     squares, fast = all_squares(make(40, 130, np.float64))
     assert (squares != fast).any()
+
+
+@njit
+def _all_singles(table, out):
+    for a in range(table.n_rows):
+        for b in range(table.n_rows):
+            out[a, b] = pair_square_single(table, a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("n_cols", [1, 2, 7, 63, 500, 5000])
+def test_sums_in_float32_err_no_more_than_their_bound(dtype, n_cols):
+    X = (make(12, n_cols, np.float64) * np.geomspace(1e-3, 10, n_cols)).astype(dtype)
+    squares, out = pair_squares(X), np.empty((12, 12))
+    _all_singles(make_table(X), out)
+    bound = (n_cols + 8) * 2.0**-24 * squares
+    assert (np.abs(out - squares) <= bound).all()
+    assert n_cols == 1 or (out != squares).any()
+    limits = pair_limits(1.0, n_cols)
+    assert 1 - limits.surely_single > (n_cols + 8) * 2.0**-24
+    assert limits.never_single - 1 > (n_cols + 8) * 2.0**-24
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-25, 1e-19, 1e-9, 1e9, 1e17, 1e25, 1e37])
+def test_within_where_float32_squares_leave_their_range(scale):
+    X = (make(40, 60, np.float64) * scale).astype(np.float32)
+    squares = pair_squares(X)
+    for limit in (*squares[3, 4:8], 2.0**-60, 2.0**100, 2.0**-61, 1.0, 2.0**127, 2.0**-149):
+        out = np.empty(squares.shape, np.bool_)
+        _all_within(make_table(X), pair_limits(limit, 60), out)
+        np.testing.assert_array_equal(out, squares <= limit)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -7,9 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from topoact_gpu.kernels.table import FLOAT32, FLOAT64, HALF, norm_of, number, row_at
+from topoact_gpu.kernels.table import FLOAT32, FLOAT64, HALF, norm_of, number, row_at, single
 
-__all__ = ["Limits", "pair_limits", "pair_square", "pair_square_fast", "within"]
+__all__ = [
+    "Limits",
+    "pair_limits",
+    "pair_square",
+    "pair_square_fast",
+    "pair_square_single",
+    "within",
+]
 
 
 class Limits(NamedTuple):
@@ -21,22 +28,32 @@ class Limits(NamedTuple):
     """The fast sum at most this: within."""
     never: float
     """The fast sum above this: not within."""
+    surely_single: float
+    """The same for the sum in float32."""
+    never_single: float
 
 
 def pair_limits(square: float, n_cols: int) -> Limits:
-    """Limits for the fast sum, whose relative error is proven; equal when nothing is proven.
+    """Limits for the fast sums, whose relative error is proven; nothing where nothing is proven.
 
     Notes
     -----
-    Both sums of n non-negative terms, in any order, with or without fused multiply-add, lie
-    within ``(n + 2) u`` of the exact one, relatively (Higham 2002, section 4.2); so they lie
-    within ``2 (n + 3) u`` of each other. Underflow breaks that: below 2**-900 the fast sum
-    decides nothing, and neither does it where the limit itself overflowed.
+    Both float64 sums of n non-negative terms, in any order, with or without fused multiply-add,
+    lie within ``(n + 2) u`` of the exact one, relatively (Higham 2002, section 4.2), u = 2**-53;
+    so they lie within ``2 (n + 3) u`` of each other. Underflow breaks that: below 2**-900 the
+    fast sum decides nothing, and neither does it where the limit itself overflowed. In float32
+    u is 2**-24, and the same holds for n up to 2**20 with twice the slack; terms that underflow
+    are below 2**-126 each, nothing beside a limit of 2**-60, and a sum that overflows is above
+    any limit of at most 2**100.
     """
     if not 2.0**-900 < square < 2.0**1000:
-        return Limits(square, -1.0, np.inf)
+        return Limits(square, -1.0, np.inf, -1.0, np.inf)
     slack = (n_cols + 4) * 2.0**-51
-    return Limits(square, square * (1 - slack), square * (1 + slack))
+    limits = square, square * (1 - slack), square * (1 + slack)
+    if not (2.0**-60 < square < 2.0**100 and n_cols <= 2**20):
+        return Limits(*limits, -1.0, np.inf)
+    slack = (n_cols + 8) * 2.0**-23
+    return Limits(*limits, square * (1 - slack), square * (1 + slack))
 
 
 def _sum_for(kind: int, *, fast: bool) -> Any:
@@ -68,6 +85,23 @@ _HALF_FAST, _FLOAT32_FAST, _FLOAT64_FAST = (
 )
 
 
+def _single_sum_for(kind: int) -> Any:
+    """The loop in float32, in any order, for numbers that float32 holds exactly."""
+
+    @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+    def total_single(at_a, at_b, n_cols):  # type: ignore[no-untyped-def]
+        total = np.float32(0.0)
+        for k in range(n_cols):
+            step = single(at_a, k, kind) - single(at_b, k, kind)
+            total += step * step
+        return total
+
+    return total_single
+
+
+_HALF_SINGLE, _FLOAT32_SINGLE = (_single_sum_for(kind) for kind in (HALF, FLOAT32))
+
+
 @njit(nogil=True, cache=True)
 def pair_square(table, a, b):  # type: ignore[no-untyped-def]
     """Squared distance by the definition: column order, no fused multiply-add."""
@@ -93,11 +127,27 @@ def pair_square_fast(table, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def pair_square_single(table, a, b):  # type: ignore[no-untyped-def]
+    """The sum in float32, several columns at a time; for float16 and float32, not for cosine."""
+    at_a, at_b = row_at(table, a), row_at(table, b)
+    if table.kind == HALF:
+        return np.float64(_HALF_SINGLE(at_a, at_b, table.n_cols))
+    return np.float64(_FLOAT32_SINGLE(at_a, at_b, table.n_cols))
+
+
+@njit(nogil=True, cache=True)
 def within(table, limits, a, b):  # type: ignore[no-untyped-def]
     """Whether rows a and b lie within eps, exactly as the definition says."""
-    fast = pair_square_fast(table, a, b)
-    if fast <= limits.surely:
-        return True
-    if fast > limits.never:
-        return False
+    if table.kind != FLOAT64 and not table.norms.size:
+        rough = pair_square_single(table, a, b)
+        if rough <= limits.surely_single:
+            return True
+        if rough > limits.never_single:
+            return False
+    else:
+        fast = pair_square_fast(table, a, b)
+        if fast <= limits.surely:
+            return True
+        if fast > limits.never:
+            return False
     return pair_square(table, a, b) <= limits.square
