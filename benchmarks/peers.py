@@ -370,6 +370,7 @@ def describe(sample: measure.Sample, answer: gate.Answer, case: cases.Case, spec
         "baseline_bytes": sample.baseline_bytes,
         "peak_bytes": sample.peak_bytes,
         "beyond_input_bytes": sample.beyond_input_bytes,
+        "memory_from": sample.memory_from,
         "nodes": answer.n_nodes,
         "edges": len(answer.edges),
         "memberships": len(answer.rows),

@@ -22,8 +22,10 @@ HOW_TO_READ = (
     "stored. Every graph was compared with a naive one of its own kind of cover before its time "
     "was taken down. Node counts differ by definition: KeplerMapper, GUDHI and tda-mapper let the "
     "outermost intervals stick out of the range; giotto-tda makes a node of each interval's "
-    "noise; GUDHI and zen-mapper make nodes of one-row intervals. Memory is the highest resident "
-    "size of the process tree less that of the warmed-up process holding the rows."
+    "noise; GUDHI and zen-mapper make nodes of one-row intervals. Times are of runs that nobody "
+    "watches: the measuring process sleeps. Memory is the highest resident size, by the kernel's "
+    "mark for the run that was timed, less that of the warmed-up process holding the rows; a "
+    "library that starts processes is run once more for it, its process tree sampled every 10 ms."
 )
 
 

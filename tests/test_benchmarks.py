@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -41,6 +42,38 @@ def solved(request, case):
     ends = gate.naive_cover(lens, request.param, 10, 0.3)
     ref = gate.reference(case.rows(), lens, ends, eps=case.eps, min_samples=5)
     return lens, rules, ref, answer_of(gate.expected_nodes(ref, rules, lens))
+
+
+STAND_INS = """
+import subprocess, sys, time
+from benchmarks import peers
+
+def sleeps(rows, lens, spec):
+    time.sleep(1.0 if peers.warm else 0.0)
+    peers.warm = True
+    return lambda: (None, {})
+
+def forks(rows, lens, spec):
+    code = "import time; held = bytearray(80_000_000); time.sleep(0.3)"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+    return lambda: (None, {})
+
+peers.warm = False
+peers.CONTESTANTS |= {"sleeps": sleeps, "forks": forks}
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, case):
+    """Runs a contestant that only these tests know."""
+    (tmp_path / "sitecustomize.py").write_text(STAND_INS)
+    env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+
+    def run(name: str, run=measure.run_once, **how) -> measure.Sample:
+        spec = peers.spec_of(case, peers.Entry(name, name, gate.Rules()), 1, None)
+        return run(spec, env=env, timeout=60, **how)
+
+    return run
 
 
 def answer_of(nodes: list) -> gate.Answer:
@@ -258,6 +291,57 @@ class TestMeasure:
         assert sample.said["flops_per_second"] > 1e7
         assert held <= sample.beyond_input_bytes < 3 * held
         assert 0 < sample.cpu_s < 5 * sample.wall_s + 1
+
+    def test_nobody_wakes_up_while_time_is_taken(self, stand_in):
+        """The watched run shows that waking up would be seen: 100 times a second."""
+
+        def naps(**how) -> int:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+            assert stand_in("sleeps", **how).wall_s >= 1
+            return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
+
+        resource = pytest.importorskip("resource")
+        quiet, watched = naps(), naps(watch=True)
+        assert quiet < 40
+        assert watched > quiet + 40
+
+    def test_memory_of_one_process_is_the_kernels_word(self, stand_in, monkeypatch):
+        sample = stand_in("sgemm")
+        if not sample.memory_from:
+            pytest.skip("this kernel does not reset the mark")
+        assert sample.memory_from == "high-water mark"
+        runs = [sample]
+        monkeypatch.setattr(measure, "run_once", lambda *_, **__: runs.pop())
+        assert measure.run_contestant({}) is sample
+
+    def test_memory_of_children_is_watched_in_a_run_of_its_own(self, stand_in):
+        assert stand_in("forks").memory_from == ""
+        sample = stand_in("forks", measure.run_contestant)
+        assert sample.memory_from == "watched run"
+        assert sample.beyond_input_bytes >= 80_000_000
+
+    def test_memory_is_watched_where_the_mark_stays(self, stand_in, monkeypatch):
+        hear = measure._hear
+        monkeypatch.setattr(
+            measure, "_hear", lambda child: {**hear(child), "high_water_reset": False}
+        )
+        assert stand_in("sgemm").memory_from == ""
+        sample = stand_in("sgemm", measure.run_contestant)
+        assert sample.memory_from == "watched run"
+        assert sample.beyond_input_bytes > 0
+
+    def test_the_watched_run_leaves_the_answer_of_the_timed_one(self, monkeypatch):
+        seen = []
+
+        def run_once(spec, *, watch=False):
+            seen.append((spec["out"], watch))
+            word = "watched run" if watch else ""
+            return measure.Sample(2.0 if watch else 1.0, 0.5, 10, 30 if watch else 10, word)
+
+        monkeypatch.setattr(measure, "run_once", run_once)
+        sample = measure.run_contestant({"out": "answer"})
+        assert seen == [("answer", False), (None, True)]
+        assert (sample.wall_s, sample.beyond_input_bytes) == (1.0, 20)
 
     def test_a_contestant_that_dies_says_why(self, case):
         spec = peers.spec_of(case, peers.Entry("nobody", "nobody", gate.Rules()), 1, None)
