@@ -172,23 +172,30 @@ def _summary(records: list[dict]) -> str:
     """One line a case: ours beside the fastest and the leanest peer of the same run."""
     rows = []
     for (case,), samples in _grouped(records, "case").items():
-        walls, memory = _medians(samples, "wall_s"), _medians(samples, "beyond_input_bytes")
-        rivals = [name for name in walls if not name.startswith("topoact")]
-        if "topoact" not in walls or not rivals:
-            continue
-        titles = {record["contestant"]: record["title"] for record in samples}
-        fastest = min(rivals, key=walls.__getitem__)
-        leanest = min(rivals, key=memory.__getitem__)
         shape = samples[0]["shape"]
-        rows.append([
-            f"{case}, {shape[0]:,} × {shape[1]}", f"{walls['topoact']:.2f}",
-            f"{titles[fastest]} {walls[fastest]:.2f}", f"{walls[fastest] / walls['topoact']:.1f}",
-            f"{memory['topoact'] / 1e6:,.0f}", f"{titles[leanest]} {memory[leanest] / 1e6:,.0f}",
-            f"{memory[leanest] / max(memory['topoact'], 1):.1f}",
-        ])  # fmt: skip
+        title = f"{case}, {shape[0]:,} × {shape[1]}"
+        for ours, which in (("topoact", ""), ("topoact-notorch", ", without torch")):
+            rows += [[title + which, *cells] for cells in _beside_peers(samples, ours)]
     head = ["data", "ours, s", "fastest peer, s", "times faster", "ours beyond the input, MB",
             "leanest peer, MB", "times leaner"]  # fmt: skip
     return _markdown("Side by side: medians", head, rows, []).strip() if rows else ""
+
+
+def _beside_peers(samples: list[dict], ours: str) -> list[list[str]]:
+    """The cells of one contestant of ours and its best rivals; none where somebody is missing."""
+    walls, memory = _medians(samples, "wall_s"), _medians(samples, "beyond_input_bytes")
+    rivals = [name for name in walls if not name.startswith("topoact")]
+    if ours not in walls or not rivals:
+        return []
+    titles = {record["contestant"]: record["title"] for record in samples}
+    fastest = min(rivals, key=walls.__getitem__)
+    leanest = min(rivals, key=memory.__getitem__)
+    return [[
+        f"{walls[ours]:.2f}",
+        f"{titles[fastest]} {walls[fastest]:.2f}", f"{walls[fastest] / walls[ours]:.1f}",
+        f"{memory[ours] / 1e6:,.0f}", f"{titles[leanest]} {memory[leanest] / 1e6:,.0f}",
+        f"{memory[leanest] / max(memory[ours], 1):.1f}",
+    ]]  # fmt: skip
 
 
 def _floor(records: list[dict]) -> str:

@@ -425,6 +425,55 @@ class TestPeers:
         assert found["giotto"] == environments.Python("", "no matching distribution")
         assert found["topoact"].path == sys.executable
 
+    def test_ours_without_torch_is_installed_and_runs_outside(self, tmp_path, monkeypatch):
+        ran = []
+
+        def run(command, **_):
+            ran.append([str(word) for word in command])
+            (tmp_path / "environments").mkdir(exist_ok=True)
+            if "venv" in command:
+                Path(command[-1]).mkdir()
+            else:
+                assert (Path(command[-1]) / "kernels" / "table.py").is_file()
+            return SimpleNamespace(returncode=0, stderr="", stdout="")
+
+        monkeypatch.setattr(environments.subprocess, "run", run)
+        found = environments.pythons(tmp_path, {environments.NO_TORCH})[environments.NO_TORCH]
+        assert [word for word in ran[1] if word in ("-e", "--editable")] == []
+        assert str(ROOT) not in ran[1]
+        assert (found.folder / "benchmarks" / "contestant.py").is_file()
+        assert not (found.folder / "topoact_gpu").exists()
+        assert environments.pythons(tmp_path, {environments.NO_TORCH}) == {
+            environments.NO_TORCH: found
+        }
+        assert len(ran) == 2
+
+    def test_what_is_installed_follows_the_sources(self, tmp_path):
+        (tmp_path / "kernels" / "__pycache__").mkdir(parents=True)
+        (tmp_path / "topoact_gpu").mkdir()
+        (tmp_path / "topoact_gpu" / "kernels").symlink_to("../kernels")
+        (tmp_path / "kernels" / "simd.py").write_text("a = 1\n")
+        for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+            (tmp_path / name).write_text("")
+        before = environments.sources_digest(tmp_path)
+        (tmp_path / "kernels" / "__pycache__" / "simd.nbi").write_text("compiled")
+        (tmp_path / "notes.md").write_text("of no account")
+        assert environments.sources_digest(tmp_path) == before
+        environments._copy_sources(tmp_path, tmp_path / "copy")
+        copied = sorted(p.name for p in (tmp_path / "copy").rglob("*") if p.is_file())
+        assert copied == ["LICENSE", "README.md", "pyproject.toml", "setup.py", "simd.py"]
+        (tmp_path / "kernels" / "simd.py").write_text("a = 2\n")
+        assert environments.sources_digest(tmp_path) != before
+
+    def test_without_torch_means_without(self):
+        entry = peers.ENTRIES["topoact-notorch"]
+        right = {"installed": True, "versions": {"numpy": "2.0"}}
+        assert peers.environment_problems(entry, right) == []
+        assert peers.environment_problems(entry, right | {"installed": False})
+        assert peers.environment_problems(entry, right | {"versions": {"torch": "2.13.0"}})
+        assert peers.environment_problems(entry, {})
+        assert peers.environment_problems(peers.ENTRIES["topoact"], {}) == []
+
     def test_filter_in_the_report(self):
         assert peers.filter_used({"clustering": {"filter": "int8"}}) == "int8"
         assert peers.filter_used({"implementation": {"filter": "float32"}}) == "float32"
@@ -483,6 +532,16 @@ class TestTable:
         assert "| c, 1,000 × 8 | 2.00 | gudhi 30.00 | 15.0 | 2 | gudhi 30 | 15.0 |" in text
         assert "100.00" not in text
         assert "A CPU, 2 threads, 8 GB, commit abc; median of 2. numpy 2.0." in text
+
+    def test_ours_without_torch_has_a_line_of_its_own(self, tmp_path):
+        for name, wall in (("topoact", 1.0), ("topoact-notorch", 4.0), ("gudhi", 12.0)):
+            measure.append_result(tmp_path, "peers", self.record("1", name, wall))
+        text = table.render(tmp_path)
+        assert "| c, 1,000 × 8 | 1.00 | gudhi 12.00 | 12.0 | 1 | gudhi 12 | 12.0 |" in text
+        assert (
+            "| c, 1,000 × 8, without torch | 4.00 | gudhi 12.00 | 3.0 | 4 | gudhi 12 | 3.0 |"
+            in text
+        )
 
     def test_only_what_is_between_the_markers_changes(self, tmp_path):
         readme = tmp_path / "README.md"
