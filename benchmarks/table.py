@@ -251,4 +251,34 @@ def _memory(records: list[dict]) -> str:
     return _markdown("Memory", head, rows, [_where(records)]) if rows else ""
 
 
-SECTIONS = {"peers": _peers, "floor": _floor, "scale": _scale, "nerve": _nerve, "memory": _memory}
+UNDECIDED_KINDS = {
+    "plain": "as it is",
+    "outliers": "one row in 100 above 1e6 in a column",
+}
+
+
+def _undecided(records: list[dict]) -> str:
+    rows = []
+    for (_, kind), group in _grouped(records, "case", "kind").items():
+        shape = group[0]["shape"]
+        pairs = sum(r["pairs_undecided"] for r in group) / sum(r["pairs_tested"] for r in group)
+        rows.append([
+            f"{shape[0]:,} × {shape[1]}, {UNDECIDED_KINDS.get(kind, kind)}", f"{pairs:.0%}",
+            _seconds(group), f"{_median(group, 'times_slower'):.1f}",
+            f"{max(r['beyond_input_bytes'] for r in group) / 1e6:,.0f}",
+            f"{group[0]['limit_bytes'] / 1e6:,.0f}", group[0]["filter"],
+        ])  # fmt: skip
+    head = ["one interval of everything", "tested pairs undecided", "wall, s",
+            "times slower (promised at most 20)", "memory beyond the input, MB",
+            "promised at most, MB", "filter"]  # fmt: skip
+    return _markdown("Pairs no filter decides", head, rows, [_where(records)]) if rows else ""
+
+
+SECTIONS = {
+    "peers": _peers,
+    "floor": _floor,
+    "scale": _scale,
+    "nerve": _nerve,
+    "memory": _memory,
+    "undecided": _undecided,
+}

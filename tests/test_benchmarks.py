@@ -17,7 +17,18 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from benchmarks import cases, environments, floor, gate, measure, memory, nerve, peers, table  # noqa: E402
+from benchmarks import (  # noqa: E402
+    cases,
+    environments,
+    floor,
+    gate,
+    measure,
+    memory,
+    nerve,
+    peers,
+    table,
+    undecided,
+)
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 NEEDS = {
@@ -505,6 +516,70 @@ class TestFloorNerveMemory:
         assert memory.limit_bytes(1_000_000, 5) == 404_000_000
 
 
+class TestUndecided:
+    def record(self, kind: str, wall: float, **more) -> dict:
+        return {
+            "case": "c", "kind": kind, "wall_s": wall, "beyond_input_bytes": 5, "limit_bytes": 10,
+            "pairs_tested": 8, "pairs_undecided": 6, "nodes": 3, "filter": "float32",
+            "problems": [],
+        } | more  # fmt: skip
+
+    @pytest.fixture
+    def struck(self, case):
+        return undecided.struck_case(case, case.path.parent.parent)
+
+    def test_only_one_row_in_a_hundred_of_one_column_differs(self, case, struck):
+        changed = np.argwhere(case.rows() != struck.rows())
+        assert (len(changed), set(changed[:, 1])) == (15, {0})
+        assert struck.rows()[changed[:, 0], 0].min() >= 1e6
+        assert struck.eps == case.eps
+        np.testing.assert_array_equal(struck.lens_values(), cases.column_order_norm(struck.rows()))
+
+    def test_most_pairs_are_undecided(self, case, struck):
+        for each, low, high in ((case, 0.0, 0.1), (struck, 0.5, 1.0)):
+            spec = peers.spec_of(each, peers.ENTRIES["topoact"], 1, None)
+            spec |= {"n_intervals": 1, "overlap": 0.0}
+            answer, said = peers.topoact(np.array(each.rows()), each.lens_values(), spec)()
+            pairs = said["report"]["clustering"]
+            assert low <= pairs["pairs_undecided"] / pairs["pairs_tested"] <= high
+            labels = undecided.sklearn_labels(each, case.path.parent.parent)
+            assert undecided.label_problems(answer, labels) == []
+
+    def test_a_wrong_label_is_seen(self):
+        labels = np.array([0, 0, -1, 1, 1])
+        right = gate.Answer.of([[0, 1], [3, 4]], [])
+        assert undecided.label_problems(right, labels) == []
+        for nodes in ([[3, 4], [0, 1]], [[0, 1]], [[0, 1, 2], [3, 4]], [[0, 1, 3], [3, 4]], []):
+            assert undecided.label_problems(gate.Answer.of(nodes, []), labels)
+
+    def test_both_promises(self):
+        kept = {"times_slower": 20.0, "beyond_input_bytes": 10, "limit_bytes": 10}
+        assert undecided.broken_promises(kept) == []
+        assert undecided.broken_promises(kept | {"times_slower": 20.1}) == ["ABOVE 20 times"]
+        assert len(undecided.broken_promises(kept | {"beyond_input_bytes": 11})) == 1
+
+    def test_a_round_is_written_with_its_ratio(self, tmp_path, capsys):
+        options = SimpleNamespace(results=tmp_path)
+        records = [self.record("plain", 2.0), self.record("outliers", 42.0)]
+        assert undecided._written(records, {"run": "1", "repeat": 0}, options) == 1
+        lines = (tmp_path / "undecided.jsonl").read_text().splitlines()
+        assert [json.loads(line)["times_slower"] for line in lines] == [1.0, 21.0]
+        assert "75% of the pairs tested undecided" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(("wrong", "broken", "kept"), [("plain", 2, 0), ("outliers", 1, 1)])
+    def test_no_time_for_a_wrong_answer(self, tmp_path, capsys, wrong, broken, kept):
+        records = [
+            self.record(kind, 1.23, problems=["two labels differ"] if kind == wrong else [])
+            for kind in ("plain", "outliers")
+        ]
+        options = SimpleNamespace(results=tmp_path)
+        assert undecided._written(records, {"run": "1", "repeat": 0}, options) == broken
+        said = capsys.readouterr().out
+        assert f"{wrong:8} WRONG, no time: two labels differ" in said
+        assert said.count("1.23 s") == kept
+        assert len(table.read(tmp_path / "undecided.jsonl")) == kept
+
+
 class TestTable:
     PLACE = {"cpu": "A CPU", "memory_bytes": 8e9, "commit": "abc", "modified": False}  # noqa: RUF012
 
@@ -565,10 +640,14 @@ class TestTable:
             table.replace_between(f"text {table.START} text", "body")
 
     def test_every_section_renders(self, tmp_path):
-        numbers = ("floor_s", "sgemm_gflops", "over_floor", "memberships", "limit_bytes")
+        numbers = (
+            "floor_s", "sgemm_gflops", "over_floor", "memberships", "limit_bytes",
+            "times_slower", "pairs_tested", "pairs_undecided",
+        )  # fmt: skip
         more = dict.fromkeys(numbers, 2) | dict.fromkeys(("asked_filter", "dtype", "kind"), "a")
         for name in table.SECTIONS:
             measure.append_result(tmp_path, name, self.record("1", "topoact", 1.0) | more)
         text = table.render(tmp_path)
-        for title in ("Time over the sgemm floor", "One million rows", "Nerve", "Memory"):
+        titles = ("Time over the sgemm floor", "One million rows", "Nerve", "Memory")
+        for title in (*titles, "Pairs no filter decides"):
             assert f"**{title}**" in text
