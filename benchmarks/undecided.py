@@ -1,9 +1,10 @@
 """Data that no filter can decide: a column with huge outliers, beside the same data without.
 
 One row in a hundred has 1e6 to 2e6 in its first column. The mean of that column then lies about
-1e4 from all other rows, so that what the filters round off is far above eps for every pair of
-them. The promise for pairs that all have to be decided by the definition is at most 20 times the
-time of the data as it was, and the memory promised everywhere; one interval of everything.
+1e4 from all other rows, so that what the filters round off is far above eps; each line says what
+share of the pairs they left undecided. The promise for pairs that all have to be decided by the
+definition is at most 20 times the time of the data as it was, and the memory promised everywhere;
+one interval of everything.
 """
 
 from __future__ import annotations
