@@ -63,6 +63,14 @@ def parser() -> argparse.ArgumentParser:
                         default=[50_000, 200_000])  # fmt: skip
     memory.add_argument("--threads", type=int, default=2)
 
+    undecided = commands.add_parser(
+        "undecided", parents=[common], help="data that no filter can decide"
+    )
+    undecided.add_argument(
+        "--sizes", type=names, default=names("20kx64,20kx384"), help="rows x columns"
+    )
+    undecided.add_argument("--threads", type=int, default=2)
+
     table = commands.add_parser("table", help="write the results into the README")
     table.add_argument("--results", type=Path, default=HERE / "results")
     table.add_argument("--readme", type=Path, default=HERE.parent / "README.md")

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Case", "MissingDataError", "column_order_norm", "open_case", "synthetic_eps"]
+__all__ = [
+    "Case",
+    "MissingDataError",
+    "column_order_norm",
+    "open_case",
+    "synthetic_eps",
+    "written_whole",
+]
 
 CHUNK = 20_000
 N_CLASSES = 1000
@@ -82,12 +89,12 @@ def open_case(name: str, cache: Path, data: Path | None = None) -> Case:
     else:
         rows, cols, dtype = _parse_synthetic(name)
         if not path.exists():
-            _written_whole(path, lambda part: make_synthetic(part, rows, cols, dtype))
+            written_whole(path, lambda part: make_synthetic(part, rows, cols, dtype))
         eps = synthetic_eps(np.load(path, mmap_mode="r"))
     lens = folder / f"{name}.lens.npy"
     rows_ = np.load(path, mmap_mode="r")
     if not lens.exists():
-        _written_whole(lens, lambda part: np.save(part, column_order_norm(rows_)))
+        written_whole(lens, lambda part: np.save(part, column_order_norm(rows_)))
     return Case(name, path, lens, float(eps), rows_.shape, str(rows_.dtype))
 
 
@@ -107,7 +114,7 @@ def _real_file(name: str, data: Path | None) -> Path:
 def _unpack_real(file: Path, path: Path) -> None:
     with np.load(file, allow_pickle=False) as archive:
         rows = archive["activations"]
-    _written_whole(path, lambda part: np.save(part, rows))
+    written_whole(path, lambda part: np.save(part, rows))
 
 
 def _parse_synthetic(name: str) -> tuple[int, int, np.dtype]:
@@ -121,7 +128,7 @@ def _parse_synthetic(name: str) -> tuple[int, int, np.dtype]:
     return rows, int(found[3]), np.dtype(np.float16 if found[4] else np.float32)
 
 
-def _written_whole(path: Path, write: Callable[[Path], None]) -> None:
+def written_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Write beside the name and rename, so that a killed run leaves no half data set."""
     part = path.with_name(f"{path.stem}.{os.getpid()}.part.npy")
     try:

@@ -68,7 +68,7 @@ def _use_first_cpus(n_threads: int) -> None:
 
 
 def _warm_up(run, rows: np.ndarray, lens: np.ndarray, spec: dict) -> None:
-    """The same work on 2,000 rows, so that compiling and loading libraries is not timed."""
+    """The same work on `WARM_ROWS` rows, so that compiling and loading is not timed."""
     chosen = np.random.default_rng(0).choice(len(rows), min(WARM_ROWS, len(rows)), replace=False)
     chosen.sort()
     small = {**spec, "n_intervals": min(spec.get("n_intervals", 1), WARM_INTERVALS)}

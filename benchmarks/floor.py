@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import cases, gate, measure, peers
+from benchmarks import cases, environments, gate, measure, peers
+
+OURS = environments.Python(sys.executable)
 
 
 def floor_operations(lens: np.ndarray, n_cols: int) -> float:
@@ -27,7 +29,7 @@ def floor_operations(lens: np.ndarray, n_cols: int) -> float:
 def sgemm_rate(case: cases.Case, threads: int, timeout: float) -> float:
     """Operations a second of a general sgemm with this many threads, in a process of its own."""
     spec = peers.spec_of(case, peers.Entry("sgemm", "sgemm", gate.Rules()), threads, None)
-    return measure.run_contestant(spec, timeout=timeout).said["flops_per_second"]
+    return measure.run_once(spec, timeout=timeout).said["flops_per_second"]
 
 
 def entry_for(filter_name: str) -> peers.Entry:
@@ -60,7 +62,7 @@ def _combination(case, filter_name: str, threads: int, run_name: str, options) -
     for repeat in range(options.repeats):
         before = sgemm_rate(case, threads, options.timeout)
         try:
-            record = peers.one_sample(case, entry, sys.executable, options, threads)
+            record = peers.one_sample(case, entry, OURS, options, threads)
         except measure.ContestantError as error:
             print(f"  {filter_name:12} {threads} threads  FAILED {error}")
             return False

@@ -1,8 +1,10 @@
 """Time, CPU and memory of a contestant, measured from outside its process.
 
-A contestant runs alone in a fresh process: it loads the data, warms up on a few rows, and says
-that it is ready; what it holds then is the input's share. From 'go' to 'done' the whole process
-tree is watched in ``/proc``.
+A contestant runs alone in a fresh process: it loads the data, warms up on some rows, and says
+that it is ready; what it holds then is the input's share. From 'go' to 'done' nobody watches it:
+this process sleeps, so that no contestant shares its processors with us. Afterwards the kernel
+says how high its memory went. Where the kernel can't (the mark couldn't be reset, or there were
+child processes), memory comes from a run of its own, watched in ``/proc``.
 """
 
 from __future__ import annotations
@@ -14,14 +16,23 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-__all__ = ["ContestantError", "Sample", "append_result", "machine", "run_contestant", "spread"]
+__all__ = [
+    "ContestantError",
+    "Sample",
+    "append_result",
+    "machine",
+    "run_contestant",
+    "run_once",
+    "spread",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 THREAD_VARIABLES = (
@@ -34,6 +45,7 @@ THREAD_VARIABLES = (
     "LOKY_MAX_CPU_COUNT",
 )
 POLL_SECONDS = 0.01
+TAIL_LINES = 12
 
 
 class ContestantError(RuntimeError):
@@ -50,6 +62,9 @@ class Sample:
         From 'go' to 'done': elapsed time, and CPU time of the process tree.
     baseline_bytes, peak_bytes : int
         Resident size when warmed up with the input, and the highest one while running.
+    memory_from : {"high-water mark", "watched run", ""}
+        Who says so: the kernel, of the run that was timed; samples of the process tree in a run
+        of its own; nobody, and then ``peak_bytes`` means nothing.
     said : dict
         What the contestant reports of itself: versions, implementation, anything else.
     """
@@ -58,6 +73,7 @@ class Sample:
     cpu_s: float
     baseline_bytes: int
     peak_bytes: int
+    memory_from: str
     said: dict = field(default_factory=dict)
 
     @property
@@ -68,11 +84,34 @@ class Sample:
 def thread_environment(n_threads: int, extra: dict[str, str] | None = None) -> dict[str, str]:
     """The environment of a contestant: the same number of threads for every library in it."""
     variables = dict.fromkeys(THREAD_VARIABLES, str(n_threads))
-    return {**os.environ, **variables, "PYTHONPATH": str(ROOT), **(extra or {})}
+    return {**os.environ, **variables, **(extra or {})}
 
 
-def run_contestant(
-    spec: dict, *, python: str = sys.executable, env: dict[str, str] | None = None, timeout=3600.0
+def run_contestant(spec: dict, **how) -> Sample:
+    """Time and memory of a contestant: one run, or two where its memory has to be watched.
+
+    The answer that ``spec["out"]`` names is that of the run that was timed; see `run_once`.
+    """
+    timed = run_once(spec, **how)
+    if timed.memory_from:
+        return timed
+    watched = run_once({**spec, "out": None}, watch=True, **how)
+    return replace(
+        timed,
+        baseline_bytes=watched.baseline_bytes,
+        peak_bytes=watched.peak_bytes,
+        memory_from=watched.memory_from,
+    )
+
+
+def run_once(
+    spec: dict,
+    *,
+    python: str = sys.executable,
+    env: dict[str, str] | None = None,
+    folder: Path = ROOT,
+    timeout: float = 3600.0,
+    watch: bool = False,
 ) -> Sample:
     """Run ``benchmarks.contestant`` with a spec and measure it.
 
@@ -84,64 +123,77 @@ def run_contestant(
         The interpreter of the contestant's environment.
     env : dict of str, optional
         More environment variables.
+    folder : Path
+        Where ``benchmarks`` is imported from, and ours too unless it is installed.
     timeout : float
         Seconds for everything, loading included.
+    watch : bool
+        Sample the memory of the process tree meanwhile; the time is then no figure to show.
 
     Raises
     ------
     ContestantError
         With the last lines the process printed.
     """
-    child = subprocess.Popen(
-        [python, "-m", "benchmarks.contestant", json.dumps(spec)],
-        cwd=ROOT,
-        env=thread_environment(spec["threads"], env),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    errors: list[str] = []
-    drain = threading.Thread(target=lambda: errors.extend(child.stderr), daemon=True)
-    drain.start()
-    clock = threading.Timer(timeout, _kill_group, [child.pid])
-    clock.start()
-    try:
-        return _measured(child)
-    except _Silence:
-        child.wait()
-        drain.join(2)
-        tail = "".join(errors[-12:]).strip()
-        raise ContestantError(f"exit code {child.returncode}: {tail}") from None
-    finally:
-        clock.cancel()
-        _kill_group(child.pid)
-        child.wait()
-        drain.join(2)
-        for pipe in (child.stdin, child.stdout, child.stderr):
-            # A word that a dead contestant never read is still in the buffer.
-            with suppress(BrokenPipeError):
-                pipe.close()
+    # A file, not a pipe: emptying a pipe would wake this process whenever a library prints.
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        child = subprocess.Popen(
+            [python, "-m", "benchmarks.contestant", json.dumps(spec)],
+            cwd=folder,
+            env=thread_environment(spec["threads"], {"PYTHONPATH": str(folder), **(env or {})}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+        clock = threading.Timer(timeout, _kill_group, [child.pid])
+        clock.start()
+        try:
+            return _measured(child, watch)
+        except _Silence:
+            child.wait()
+            raise ContestantError(f"exit code {child.returncode}: {_tail(errors)}") from None
+        finally:
+            clock.cancel()
+            _end(child)
 
 
 class _Silence(Exception):
     """The contestant closed its end of the pipe."""
 
 
-def _measured(child: subprocess.Popen) -> Sample:
+def _tail(file) -> str:
+    file.seek(0)
+    return "".join(file.readlines()[-TAIL_LINES:]).strip()
+
+
+def _end(child: subprocess.Popen) -> None:
+    _kill_group(child.pid)
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        # A word that a dead contestant never read is still in the buffer.
+        with suppress(BrokenPipeError):
+            pipe.close()
+
+
+def _measured(child: subprocess.Popen, watch: bool) -> Sample:
     said = _hear(child)
-    baseline = tree_resident(child.pid)
+    baseline, reaped = resident(child.pid), reaped_faults(child.pid)
     cpu = tree_cpu(child.pid)
-    peak = _PeakWatcher(child.pid)
-    peak.start()
-    _say(child, "go")
-    done = _hear(child)
-    highest = max(peak.stop(), high_water(child.pid) if done["high_water_reset"] else 0)
+    with _RiseWatcher(child.pid) if watch else nullcontext() as watcher:
+        _say(child, "go")
+        done = _hear(child)
     cpu = tree_cpu(child.pid) - cpu
+    alone = len(tree(child.pid)) == 1 and reaped_faults(child.pid) == reaped
+    marked = done["high_water_reset"] and (alone or watch)
+    peak = max(baseline, high_water(child.pid) if marked else 0)
+    memory_from = "high-water mark" if marked else ""
+    if watcher is not None:
+        peak, memory_from = max(peak, baseline + watcher.rise), "watched run"
     _say(child, "save")
     said.update(_hear(child))
-    return Sample(done["wall_s"], cpu, baseline, max(highest, baseline), said)
+    return Sample(done["wall_s"], cpu, baseline, peak, memory_from, said)
 
 
 def _hear(child: subprocess.Popen) -> dict:
@@ -166,23 +218,27 @@ def _kill_group(pid: int) -> None:
         return
 
 
-class _PeakWatcher(threading.Thread):
-    """The highest resident size of a process tree, sampled every 10 ms."""
+class _RiseWatcher(threading.Thread):
+    """How far a process tree's memory rises within a ``with``, sampled every 10 ms."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
         self.pid = pid
-        self.peak = 0
+        self.rise = 0
         self.over = threading.Event()
+        self.baseline = tree_memory(pid)
 
     def run(self) -> None:
         while not self.over.wait(POLL_SECONDS):
-            self.peak = max(self.peak, tree_resident(self.pid))
+            self.rise = max(self.rise, tree_memory(self.pid) - self.baseline)
 
-    def stop(self) -> int:
+    def __enter__(self) -> _RiseWatcher:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.over.set()
         self.join()
-        return self.peak
 
 
 def tree(pid: int) -> list[int]:
@@ -199,12 +255,14 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def tree_resident(pid: int) -> int:
-    """Resident bytes of a process tree; shared pages are counted once where it has children."""
-    pids = tree(pid)
-    if len(pids) == 1:
-        return _proc_field(f"/proc/{pid}/status", "VmRSS:")
-    return sum(_proc_field(f"/proc/{each}/smaps_rollup", "Pss:") for each in pids)
+def tree_memory(pid: int) -> int:
+    """Resident bytes of a process tree, pages that its processes share counted once."""
+    return sum(_proc_field(f"/proc/{each}/smaps_rollup", "Pss:") for each in tree(pid))
+
+
+def resident(pid: int) -> int:
+    """Resident bytes of one process."""
+    return _proc_field(f"/proc/{pid}/status", "VmRSS:")
 
 
 def high_water(pid: int) -> int:
@@ -220,6 +278,11 @@ def _proc_field(path: str, name: str) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return 0
+
+
+def reaped_faults(pid: int) -> int:
+    """Page faults of children waited for: more of them means that a child came and went."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[8])
 
 
 def tree_cpu(pid: int) -> float:

@@ -54,9 +54,17 @@ def topoact(rows: np.ndarray, lens: np.ndarray, spec: dict) -> Result:
             np.asarray(graph.node_interval),
         )
         same_lens = bool(np.array_equal(mapper.lens_values_.ravel(), lens))
-        return answer, {"report": mapper.report_, "lens_equal": same_lens}
+        said = {"report": mapper.report_, "lens_equal": same_lens, "installed": _is_installed()}
+        return answer, said
 
     return result
+
+
+def _is_installed() -> bool:
+    """Whether topoact_gpu is a plain installation in the environment that runs."""
+    import topoact_gpu
+
+    return Path(topoact_gpu.__file__).is_relative_to(sys.prefix)
 
 
 def kepler(rows: np.ndarray, lens: np.ndarray, spec: dict) -> Result:
@@ -222,7 +230,10 @@ class Entry:
         How its graph differs from closed intervals whose nodes are clusters.
     dtype : str or None
         What it is handed; None: the data as stored.
-    env : dict of str
+    env : pairs of str
+        More environment variables.
+    home : str
+        The environment of `benchmarks.environments` that it runs in; default its function's.
     """
 
     title: str
@@ -230,6 +241,11 @@ class Entry:
     rules: gate.Rules
     dtype: str | None = "float32"
     env: tuple[tuple[str, str], ...] = ()
+    home: str = ""
+
+    @property
+    def environment(self) -> str:
+        return self.home or self.function
 
 
 CENTRED = gate.Rules("centred")
@@ -248,6 +264,9 @@ ENTRIES = {
     "topoact-float32": Entry(
         "topoact-gpu, float32", "topoact", gate.Rules(), None, (("TOPOACT_FILTER", "float32"),)
     ),
+    "topoact-notorch": Entry(
+        "topoact-gpu without torch", "topoact", gate.Rules(), None, home=environments.NO_TORCH
+    ),
     "topoact-kepler": Entry("topoact-gpu, KeplerCover", "topoact", CENTRED, None),
     "gudhi": Entry("GUDHI", "gudhi", gate.Rules("centred", lone_rows=True)),
     "kepler": Entry("KeplerMapper", "kepler", CENTRED),
@@ -260,7 +279,7 @@ ENTRIES = {
 def run(options) -> int:
     """``python -m benchmarks peers``: returns the number of contestants that were wrong."""
     pythons = environments.pythons(
-        options.cache, {ENTRIES[n].function for n in options.contestants}
+        options.cache, {ENTRIES[n].environment for n in options.contestants}
     )
     name = measure.run_name()
     wrong = 0
@@ -285,11 +304,11 @@ def _run_case(case: cases.Case, pythons: dict, run_name: str, options) -> int:
     for repeat in range(options.repeats):
         for key in options.contestants:
             entry = ENTRIES[key]
-            python = pythons.get(entry.function)
+            python = pythons.get(entry.environment)
             if key in out or not _installed(key, python, repeat):
                 continue
             try:
-                record = one_sample(case, entry, python.path, options)
+                record = one_sample(case, entry, python, options)
             except measure.ContestantError as error:
                 out.add(key)
                 print(f"  {key:20} FAILED {error}")
@@ -339,19 +358,28 @@ def spec_of(case: cases.Case, entry: Entry, threads: int, out: Path | None) -> d
 
 
 def one_sample(
-    case: cases.Case, entry: Entry, python: str, options, threads: int | None = None
+    case: cases.Case,
+    entry: Entry,
+    python: environments.Python,
+    options,
+    threads: int | None = None,
 ) -> dict:
     """Run once, check, and give the record; ``problems`` is empty when the answer is right."""
     out = Path(options.cache) / f"answer-{measure.run_name()}.npz"
     spec = spec_of(case, entry, threads or options.threads, out)
     try:
         sample = measure.run_contestant(
-            spec, python=python, env=dict(entry.env), timeout=options.timeout
+            spec,
+            python=python.path,
+            folder=python.folder,
+            env=dict(entry.env),
+            timeout=options.timeout,
         )
         answer = gate.Answer.load(out)
     finally:
         out.unlink(missing_ok=True)
     problems = filter_problems(entry, sample.said.get("report", {}))
+    problems += environment_problems(entry, sample.said)
     problems += check(case, entry, answer, sample, options.cache)
     return {**describe(sample, answer, case, spec), "problems": problems}
 
@@ -370,6 +398,7 @@ def describe(sample: measure.Sample, answer: gate.Answer, case: cases.Case, spec
         "baseline_bytes": sample.baseline_bytes,
         "peak_bytes": sample.peak_bytes,
         "beyond_input_bytes": sample.beyond_input_bytes,
+        "memory_from": sample.memory_from,
         "nodes": answer.n_nodes,
         "edges": len(answer.edges),
         "memberships": len(answer.rows),
@@ -395,6 +424,14 @@ def filter_problems(entry: Entry, report: dict) -> list[str]:
     if asked and not used.startswith(asked):
         return [f"asked for the filter {asked}, the report says {used or 'nothing'}"]
     return []
+
+
+def environment_problems(entry: Entry, said: dict) -> list[str]:
+    """A figure without torch is one of a plain installation where there is none."""
+    if entry.environment != environments.NO_TORCH:
+        return []
+    problems = [] if said.get("installed") else ["topoact-gpu came from the checkout"]
+    return problems + (["torch is there"] if "torch" in said.get("versions", {}) else [])
 
 
 def check(case: cases.Case, entry: Entry, answer: gate.Answer, sample, cache: Path) -> list[str]:

@@ -22,8 +22,10 @@ HOW_TO_READ = (
     "stored. Every graph was compared with a naive one of its own kind of cover before its time "
     "was taken down. Node counts differ by definition: KeplerMapper, GUDHI and tda-mapper let the "
     "outermost intervals stick out of the range; giotto-tda makes a node of each interval's "
-    "noise; GUDHI and zen-mapper make nodes of one-row intervals. Memory is the highest resident "
-    "size of the process tree less that of the warmed-up process holding the rows."
+    "noise; GUDHI and zen-mapper make nodes of one-row intervals. Times are of runs that nobody "
+    "watches: the measuring process sleeps. Memory is the highest resident size, by the kernel's "
+    "mark for the run that was timed, less that of the warmed-up process holding the rows; a "
+    "library that starts processes is run once more for it, its process tree sampled every 10 ms."
 )
 
 
@@ -170,23 +172,30 @@ def _summary(records: list[dict]) -> str:
     """One line a case: ours beside the fastest and the leanest peer of the same run."""
     rows = []
     for (case,), samples in _grouped(records, "case").items():
-        walls, memory = _medians(samples, "wall_s"), _medians(samples, "beyond_input_bytes")
-        rivals = [name for name in walls if not name.startswith("topoact")]
-        if "topoact" not in walls or not rivals:
-            continue
-        titles = {record["contestant"]: record["title"] for record in samples}
-        fastest = min(rivals, key=walls.__getitem__)
-        leanest = min(rivals, key=memory.__getitem__)
         shape = samples[0]["shape"]
-        rows.append([
-            f"{case}, {shape[0]:,} × {shape[1]}", f"{walls['topoact']:.2f}",
-            f"{titles[fastest]} {walls[fastest]:.2f}", f"{walls[fastest] / walls['topoact']:.1f}",
-            f"{memory['topoact'] / 1e6:,.0f}", f"{titles[leanest]} {memory[leanest] / 1e6:,.0f}",
-            f"{memory[leanest] / max(memory['topoact'], 1):.1f}",
-        ])  # fmt: skip
+        title = f"{case}, {shape[0]:,} × {shape[1]}"
+        for ours, which in (("topoact", ""), ("topoact-notorch", ", without torch")):
+            rows += [[title + which, *cells] for cells in _beside_peers(samples, ours)]
     head = ["data", "ours, s", "fastest peer, s", "times faster", "ours beyond the input, MB",
             "leanest peer, MB", "times leaner"]  # fmt: skip
     return _markdown("Side by side: medians", head, rows, []).strip() if rows else ""
+
+
+def _beside_peers(samples: list[dict], ours: str) -> list[list[str]]:
+    """The cells of one contestant of ours and its best rivals; none where somebody is missing."""
+    walls, memory = _medians(samples, "wall_s"), _medians(samples, "beyond_input_bytes")
+    rivals = [name for name in walls if not name.startswith("topoact")]
+    if ours not in walls or not rivals:
+        return []
+    titles = {record["contestant"]: record["title"] for record in samples}
+    fastest = min(rivals, key=walls.__getitem__)
+    leanest = min(rivals, key=memory.__getitem__)
+    return [[
+        f"{walls[ours]:.2f}",
+        f"{titles[fastest]} {walls[fastest]:.2f}", f"{walls[fastest] / walls[ours]:.1f}",
+        f"{memory[ours] / 1e6:,.0f}", f"{titles[leanest]} {memory[leanest] / 1e6:,.0f}",
+        f"{memory[leanest] / max(memory[ours], 1):.1f}",
+    ]]  # fmt: skip
 
 
 def _floor(records: list[dict]) -> str:
@@ -242,4 +251,34 @@ def _memory(records: list[dict]) -> str:
     return _markdown("Memory", head, rows, [_where(records)]) if rows else ""
 
 
-SECTIONS = {"peers": _peers, "floor": _floor, "scale": _scale, "nerve": _nerve, "memory": _memory}
+UNDECIDED_KINDS = {
+    "plain": "as it is",
+    "outliers": "one row in 100 above 1e6 in a column",
+}
+
+
+def _undecided(records: list[dict]) -> str:
+    rows = []
+    for (_, kind), group in _grouped(records, "case", "kind").items():
+        shape = group[0]["shape"]
+        pairs = sum(r["pairs_undecided"] for r in group) / sum(r["pairs_tested"] for r in group)
+        rows.append([
+            f"{shape[0]:,} × {shape[1]}, {UNDECIDED_KINDS.get(kind, kind)}", f"{pairs:.0%}",
+            _seconds(group), f"{_median(group, 'times_slower'):.1f}",
+            f"{max(r['beyond_input_bytes'] for r in group) / 1e6:,.0f}",
+            f"{group[0]['limit_bytes'] / 1e6:,.0f}", group[0]["filter"],
+        ])  # fmt: skip
+    head = ["one interval of everything", "tested pairs undecided", "wall, s",
+            "times slower (promised at most 20)", "memory beyond the input, MB",
+            "promised at most, MB", "filter"]  # fmt: skip
+    return _markdown("Pairs no filter decides", head, rows, [_where(records)]) if rows else ""
+
+
+SECTIONS = {
+    "peers": _peers,
+    "floor": _floor,
+    "scale": _scale,
+    "nerve": _nerve,
+    "memory": _memory,
+    "undecided": _undecided,
+}

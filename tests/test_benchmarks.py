@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,18 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from benchmarks import cases, environments, floor, gate, measure, memory, nerve, peers, table  # noqa: E402
+from benchmarks import (  # noqa: E402
+    cases,
+    environments,
+    floor,
+    gate,
+    measure,
+    memory,
+    nerve,
+    peers,
+    table,
+    undecided,
+)
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 NEEDS = {
@@ -41,6 +53,38 @@ def solved(request, case):
     ends = gate.naive_cover(lens, request.param, 10, 0.3)
     ref = gate.reference(case.rows(), lens, ends, eps=case.eps, min_samples=5)
     return lens, rules, ref, answer_of(gate.expected_nodes(ref, rules, lens))
+
+
+STAND_INS = """
+import subprocess, sys, time
+from benchmarks import peers
+
+def sleeps(rows, lens, spec):
+    time.sleep(1.0 if peers.warm else 0.0)
+    peers.warm = True
+    return lambda: (None, {})
+
+def forks(rows, lens, spec):
+    code = "import time; held = bytearray(80_000_000); time.sleep(0.3)"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+    return lambda: (None, {})
+
+peers.warm = False
+peers.CONTESTANTS |= {"sleeps": sleeps, "forks": forks}
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, case):
+    """Runs a contestant that only these tests know."""
+    (tmp_path / "sitecustomize.py").write_text(STAND_INS)
+    env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+
+    def run(name: str, run=measure.run_once, **how) -> measure.Sample:
+        spec = peers.spec_of(case, peers.Entry(name, name, gate.Rules()), 1, None)
+        return run(spec, env=env, timeout=60, **how)
+
+    return run
 
 
 def answer_of(nodes: list) -> gate.Answer:
@@ -259,6 +303,57 @@ class TestMeasure:
         assert held <= sample.beyond_input_bytes < 3 * held
         assert 0 < sample.cpu_s < 5 * sample.wall_s + 1
 
+    def test_nobody_wakes_up_while_time_is_taken(self, stand_in):
+        """The watched run shows that waking up would be seen: 100 times a second."""
+
+        def naps(**how) -> int:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+            assert stand_in("sleeps", **how).wall_s >= 1
+            return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
+
+        resource = pytest.importorskip("resource")
+        quiet, watched = naps(), naps(watch=True)
+        assert quiet < 40
+        assert watched > quiet + 40
+
+    def test_memory_of_one_process_is_the_kernels_word(self, stand_in, monkeypatch):
+        sample = stand_in("sgemm")
+        if not sample.memory_from:
+            pytest.skip("this kernel does not reset the mark")
+        assert sample.memory_from == "high-water mark"
+        runs = [sample]
+        monkeypatch.setattr(measure, "run_once", lambda *_, **__: runs.pop())
+        assert measure.run_contestant({}) is sample
+
+    def test_memory_of_children_is_watched_in_a_run_of_its_own(self, stand_in):
+        assert stand_in("forks").memory_from == ""
+        sample = stand_in("forks", measure.run_contestant)
+        assert sample.memory_from == "watched run"
+        assert sample.beyond_input_bytes >= 80_000_000
+
+    def test_memory_is_watched_where_the_mark_stays(self, stand_in, monkeypatch):
+        hear = measure._hear
+        monkeypatch.setattr(
+            measure, "_hear", lambda child: {**hear(child), "high_water_reset": False}
+        )
+        assert stand_in("sgemm").memory_from == ""
+        sample = stand_in("sgemm", measure.run_contestant)
+        assert sample.memory_from == "watched run"
+        assert sample.beyond_input_bytes > 0
+
+    def test_the_watched_run_leaves_the_answer_of_the_timed_one(self, monkeypatch):
+        seen = []
+
+        def run_once(spec, *, watch=False):
+            seen.append((spec["out"], watch))
+            word = "watched run" if watch else ""
+            return measure.Sample(2.0 if watch else 1.0, 0.5, 10, 30 if watch else 10, word)
+
+        monkeypatch.setattr(measure, "run_once", run_once)
+        sample = measure.run_contestant({"out": "answer"})
+        assert seen == [("answer", False), (None, True)]
+        assert (sample.wall_s, sample.beyond_input_bytes) == (1.0, 20)
+
     def test_a_contestant_that_dies_says_why(self, case):
         spec = peers.spec_of(case, peers.Entry("nobody", "nobody", gate.Rules()), 1, None)
         with pytest.raises(measure.ContestantError, match="KeyError: 'nobody'"):
@@ -341,6 +436,55 @@ class TestPeers:
         assert found["giotto"] == environments.Python("", "no matching distribution")
         assert found["topoact"].path == sys.executable
 
+    def test_ours_without_torch_is_installed_and_runs_outside(self, tmp_path, monkeypatch):
+        ran = []
+
+        def run(command, **_):
+            ran.append([str(word) for word in command])
+            (tmp_path / "environments").mkdir(exist_ok=True)
+            if "venv" in command:
+                Path(command[-1]).mkdir()
+            else:
+                assert (Path(command[-1]) / "kernels" / "table.py").is_file()
+            return SimpleNamespace(returncode=0, stderr="", stdout="")
+
+        monkeypatch.setattr(environments.subprocess, "run", run)
+        found = environments.pythons(tmp_path, {environments.NO_TORCH})[environments.NO_TORCH]
+        assert [word for word in ran[1] if word in ("-e", "--editable")] == []
+        assert str(ROOT) not in ran[1]
+        assert (found.folder / "benchmarks" / "contestant.py").is_file()
+        assert not (found.folder / "topoact_gpu").exists()
+        assert environments.pythons(tmp_path, {environments.NO_TORCH}) == {
+            environments.NO_TORCH: found
+        }
+        assert len(ran) == 2
+
+    def test_what_is_installed_follows_the_sources(self, tmp_path):
+        (tmp_path / "kernels" / "__pycache__").mkdir(parents=True)
+        (tmp_path / "topoact_gpu").mkdir()
+        (tmp_path / "topoact_gpu" / "kernels").symlink_to("../kernels")
+        (tmp_path / "kernels" / "simd.py").write_text("a = 1\n")
+        for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+            (tmp_path / name).write_text("")
+        before = environments.sources_digest(tmp_path)
+        (tmp_path / "kernels" / "__pycache__" / "simd.nbi").write_text("compiled")
+        (tmp_path / "notes.md").write_text("of no account")
+        assert environments.sources_digest(tmp_path) == before
+        environments._copy_sources(tmp_path, tmp_path / "copy")
+        copied = sorted(p.name for p in (tmp_path / "copy").rglob("*") if p.is_file())
+        assert copied == ["LICENSE", "README.md", "pyproject.toml", "setup.py", "simd.py"]
+        (tmp_path / "kernels" / "simd.py").write_text("a = 2\n")
+        assert environments.sources_digest(tmp_path) != before
+
+    def test_without_torch_means_without(self):
+        entry = peers.ENTRIES["topoact-notorch"]
+        right = {"installed": True, "versions": {"numpy": "2.0"}}
+        assert peers.environment_problems(entry, right) == []
+        assert peers.environment_problems(entry, right | {"installed": False})
+        assert peers.environment_problems(entry, right | {"versions": {"torch": "2.13.0"}})
+        assert peers.environment_problems(entry, {})
+        assert peers.environment_problems(peers.ENTRIES["topoact"], {}) == []
+
     def test_filter_in_the_report(self):
         assert peers.filter_used({"clustering": {"filter": "int8"}}) == "int8"
         assert peers.filter_used({"implementation": {"filter": "float32"}}) == "float32"
@@ -372,6 +516,70 @@ class TestFloorNerveMemory:
         assert memory.limit_bytes(1_000_000, 5) == 404_000_000
 
 
+class TestUndecided:
+    def record(self, kind: str, wall: float, **more) -> dict:
+        return {
+            "case": "c", "kind": kind, "wall_s": wall, "beyond_input_bytes": 5, "limit_bytes": 10,
+            "pairs_tested": 8, "pairs_undecided": 6, "nodes": 3, "filter": "float32",
+            "problems": [],
+        } | more  # fmt: skip
+
+    @pytest.fixture
+    def struck(self, case):
+        return undecided.struck_case(case, case.path.parent.parent)
+
+    def test_only_one_row_in_a_hundred_of_one_column_differs(self, case, struck):
+        changed = np.argwhere(case.rows() != struck.rows())
+        assert (len(changed), set(changed[:, 1])) == (15, {0})
+        assert struck.rows()[changed[:, 0], 0].min() >= 1e6
+        assert struck.eps == case.eps
+        np.testing.assert_array_equal(struck.lens_values(), cases.column_order_norm(struck.rows()))
+
+    def test_most_pairs_are_undecided(self, case, struck):
+        for each, low, high in ((case, 0.0, 0.1), (struck, 0.5, 1.0)):
+            spec = peers.spec_of(each, peers.ENTRIES["topoact"], 1, None)
+            spec |= {"n_intervals": 1, "overlap": 0.0}
+            answer, said = peers.topoact(np.array(each.rows()), each.lens_values(), spec)()
+            pairs = said["report"]["clustering"]
+            assert low <= pairs["pairs_undecided"] / pairs["pairs_tested"] <= high
+            labels = undecided.sklearn_labels(each, case.path.parent.parent)
+            assert undecided.label_problems(answer, labels) == []
+
+    def test_a_wrong_label_is_seen(self):
+        labels = np.array([0, 0, -1, 1, 1])
+        right = gate.Answer.of([[0, 1], [3, 4]], [])
+        assert undecided.label_problems(right, labels) == []
+        for nodes in ([[3, 4], [0, 1]], [[0, 1]], [[0, 1, 2], [3, 4]], [[0, 1, 3], [3, 4]], []):
+            assert undecided.label_problems(gate.Answer.of(nodes, []), labels)
+
+    def test_both_promises(self):
+        kept = {"times_slower": 20.0, "beyond_input_bytes": 10, "limit_bytes": 10}
+        assert undecided.broken_promises(kept) == []
+        assert undecided.broken_promises(kept | {"times_slower": 20.1}) == ["ABOVE 20 times"]
+        assert len(undecided.broken_promises(kept | {"beyond_input_bytes": 11})) == 1
+
+    def test_a_round_is_written_with_its_ratio(self, tmp_path, capsys):
+        options = SimpleNamespace(results=tmp_path)
+        records = [self.record("plain", 2.0), self.record("outliers", 42.0)]
+        assert undecided._written(records, {"run": "1", "repeat": 0}, options) == 1
+        lines = (tmp_path / "undecided.jsonl").read_text().splitlines()
+        assert [json.loads(line)["times_slower"] for line in lines] == [1.0, 21.0]
+        assert "75% of the pairs tested undecided" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(("wrong", "broken", "kept"), [("plain", 2, 0), ("outliers", 1, 1)])
+    def test_no_time_for_a_wrong_answer(self, tmp_path, capsys, wrong, broken, kept):
+        records = [
+            self.record(kind, 1.23, problems=["two labels differ"] if kind == wrong else [])
+            for kind in ("plain", "outliers")
+        ]
+        options = SimpleNamespace(results=tmp_path)
+        assert undecided._written(records, {"run": "1", "repeat": 0}, options) == broken
+        said = capsys.readouterr().out
+        assert f"{wrong:8} WRONG, no time: two labels differ" in said
+        assert said.count("1.23 s") == kept
+        assert len(table.read(tmp_path / "undecided.jsonl")) == kept
+
+
 class TestTable:
     PLACE = {"cpu": "A CPU", "memory_bytes": 8e9, "commit": "abc", "modified": False}  # noqa: RUF012
 
@@ -400,6 +608,16 @@ class TestTable:
         assert "100.00" not in text
         assert "A CPU, 2 threads, 8 GB, commit abc; median of 2. numpy 2.0." in text
 
+    def test_ours_without_torch_has_a_line_of_its_own(self, tmp_path):
+        for name, wall in (("topoact", 1.0), ("topoact-notorch", 4.0), ("gudhi", 12.0)):
+            measure.append_result(tmp_path, "peers", self.record("1", name, wall))
+        text = table.render(tmp_path)
+        assert "| c, 1,000 × 8 | 1.00 | gudhi 12.00 | 12.0 | 1 | gudhi 12 | 12.0 |" in text
+        assert (
+            "| c, 1,000 × 8, without torch | 4.00 | gudhi 12.00 | 3.0 | 4 | gudhi 12 | 3.0 |"
+            in text
+        )
+
     def test_only_what_is_between_the_markers_changes(self, tmp_path):
         readme = tmp_path / "README.md"
         readme.write_text("# Title\n\nText.\n")
@@ -422,10 +640,14 @@ class TestTable:
             table.replace_between(f"text {table.START} text", "body")
 
     def test_every_section_renders(self, tmp_path):
-        numbers = ("floor_s", "sgemm_gflops", "over_floor", "memberships", "limit_bytes")
+        numbers = (
+            "floor_s", "sgemm_gflops", "over_floor", "memberships", "limit_bytes",
+            "times_slower", "pairs_tested", "pairs_undecided",
+        )  # fmt: skip
         more = dict.fromkeys(numbers, 2) | dict.fromkeys(("asked_filter", "dtype", "kind"), "a")
         for name in table.SECTIONS:
             measure.append_result(tmp_path, name, self.record("1", "topoact", 1.0) | more)
         text = table.render(tmp_path)
-        for title in ("Time over the sgemm floor", "One million rows", "Nerve", "Memory"):
+        titles = ("Time over the sgemm floor", "One million rows", "Nerve", "Memory")
+        for title in (*titles, "Pairs no filter decides"):
             assert f"**{title}**" in text
