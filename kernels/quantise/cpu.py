@@ -19,6 +19,8 @@ from numba import njit
 
 from topoact_gpu.kernels.quantise.panels import (
     HALF_ULP,
+    NORM_ERROR,
+    NORM_FLOOR,
     SLACK,
     close_last_panel,
     coefficients,
@@ -29,58 +31,88 @@ from topoact_gpu.kernels.quantise.panels import (
 __all__ = ["pack_full", "pack_prefix"]
 
 _SCALE_FLOOR = 2.0**-40
+_CHUNK = 128
+"""Columns summed in float32 before float64 takes over; see NORM_ERROR."""
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz", "nnan"})
-def _largest(numbers, r):  # type: ignore[no-untyped-def]
-    largest = np.float32(0.0)
-    for k in range(numbers.shape[1]):
-        largest = max(largest, abs(numbers[r, k]))
+@njit(nogil=True, cache=True)
+def _largest(bits):  # type: ignore[no-untyped-def]
+    """Largest absolute value of floats given by their bits, as bits: these sort alike."""
+    largest = np.int32(0)
+    for k in range(bits.size):
+        largest = max(largest, bits[k] & np.int32(0x7FFFFFFF))
     return largest
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _quantise(numbers, r, start, end, scale, top, out):  # type: ignore[no-untyped-def]
-    """Round numbers[r, start:end] / scale to int8; returns their sum and squares, and the loss.
+def _quantise(numbers, scale, steps):  # type: ignore[no-untyped-def]
+    """Steps of ``scale`` nearest to the numbers: their sum, squares, and the loss.
 
-    The last two results are sums of squares: of the numbers, and of what rounding lost.
+    The last two results are sums of squares: of the numbers, and of what rounding lost. The
+    first two are exact (whole numbers below 2**24 in a chunk).
     """
-    inverse, top = np.float32(1.0) / np.float32(scale), np.int32(top)
-    total, squares = np.int32(0), np.int32(0)
-    norm, lost = 0.0, 0.0
-    for k in range(start, end):
-        one = numbers[r, k]
-        step = np.int32(np.rint(one * inverse))
-        step = min(max(step, -top), top)
-        out[k] = np.int8(step)
-        total += step
-        squares += step * step
-        rest = np.float64(one) - scale * np.float64(step)
-        lost += rest * rest
-        norm += np.float64(one) * np.float64(one)
+    inverse, scale = np.float32(1.0) / np.float32(scale), np.float32(scale)
+    total, squares, norm, lost = 0.0, 0.0, 0.0, 0.0
+    for low in range(0, numbers.size, _CHUNK):
+        some, some_squares = np.float32(0.0), np.float32(0.0)
+        some_norm, some_lost = np.float32(0.0), np.float32(0.0)
+        for k in range(low, min(low + _CHUNK, numbers.size)):
+            one = numbers[k]
+            step = np.rint(one * inverse)
+            steps[k] = step
+            some += step
+            some_squares += step * step
+            rest = one - scale * step
+            some_lost += rest * rest
+            some_norm += one * one
+        total += some
+        squares += some_squares
+        norm += some_norm
+        lost += some_lost
     return total, squares, norm, lost
 
 
 @njit(nogil=True, cache=True)
+def _narrow(steps, out):  # type: ignore[no-untyped-def]
+    for k in range(steps.size):
+        out[k] = np.int8(steps[k])
+
+
+@njit(nogil=True, cache=True)
+def _scale_of(bits, largest, top):  # type: ignore[no-untyped-def]
+    """Scale by which a row fits int8; ``largest`` float32[1] and its bits are scratch."""
+    bits_of_largest = largest.view(np.int32)
+    bits_of_largest[0] = _largest(bits)
+    return np.float64(np.float32(max(largest[0] / top, _SCALE_FLOOR)))
+
+
+@njit(nogil=True, cache=True)
 def pack_full(panels, start, centred, picks, eps):  # type: ignore[no-untyped-def]
-    """Pack all columns of float32 rows ``centred[picks]`` from position ``start`` on."""
+    """Pack all columns of float32 rows ``centred[picks]`` from position ``start`` on.
+
+    Notes
+    -----
+    What rounding lost is itself summed in float32: up to NORM_ERROR wrong, and each term by
+    2**-24 of twice the number, with or without fused multiply-add.
+    """
     n_rows, n_stages = panels.left.shape[0], panels.left.shape[1]
     left, right, sums, words = panels.left, panels.right, panels.sums, panels.full.view(np.int32)
     scales, squares, losses, norms = panels.scale, panels.square, panels.lost, panels.norm
-    coding, n_cols = panels.coding, centred.shape[1]
-    numbers = np.zeros(4 * panels.n_words, np.int8)
+    coding, bits, largest = panels.coding, centred.view(np.int32), np.zeros(1, np.float32)
+    steps, numbers = np.empty(centred.shape[1], np.float32), np.zeros(4 * panels.n_words, np.int8)
     source = numbers.view(np.int32)
     stage = n_stages - 1
     for p in range(picks.size):
         position, r = start + p, picks[p]
-        scale = np.float64(np.float32(max(_largest(centred, r) / coding.top, _SCALE_FLOOR)))
-        total, square, norm, lost = _quantise(centred, r, 0, n_cols, scale, coding.top, numbers)
+        scale = _scale_of(bits[r], largest, coding.top)
+        total, square, norm, lost = _quantise(centred[r], scale, steps)
+        _narrow(steps, numbers)
         norms[position] = np.sqrt(norm)
-        sums[position, stage] = -coding.offset * total
+        sums[position, stage] = -coding.offset * np.int32(total)
         scales[position] = scale
         squares[position] = scale * scale * square
-        losses[position] = np.sqrt(lost) * (1 + 2.0**-30) + 2 * HALF_ULP * norms[position]
-        losses[position] += 2.0**-140
+        losses[position] = np.sqrt(lost) * (1 + NORM_ERROR) + 4 * HALF_ULP * norms[position]
+        losses[position] += NORM_FLOOR
         coefficients(
             left, right, stage, position, eps, scale, squares[position], 0.0, losses[position],
             SLACK, 0.0,
@@ -94,29 +126,31 @@ def pack_full(panels, start, centred, picks, eps):  # type: ignore[no-untyped-de
 def pack_prefix(panels, start, components, picks, ends, error, eps):  # type: ignore[no-untyped-def]
     """Pack leading components of rows whose columns are packed; a stage for each end."""
     left, right, sums, words = panels.left, panels.right, panels.sums, panels.prefix.view(np.int32)
-    coding = panels.coding
-    numbers = np.zeros(ends[-1], np.int8)
+    coding, bits, largest = panels.coding, components.view(np.int32), np.zeros(1, np.float32)
+    steps, numbers = np.empty(ends[-1], np.float32), np.zeros(ends[-1], np.int8)
     source = numbers.view(np.int32)
     for p in range(picks.size):
         position, r = start + p, picks[p]
-        z_norm = panels.norm[position]
-        scale = np.float64(np.float32(max(_largest(components, r) / coding.top, _SCALE_FLOOR)))
+        z_norm = panels.norm[position] * (1 + NORM_ERROR) + NORM_FLOOR
+        scale = _scale_of(bits[r], largest, coding.top)
         blur = error * z_norm
         squares, norm, lost = 0.0, 0.0, 0.0
         for stage in range(ends.size - 1):
+            low, high = ends[stage], ends[stage + 1]
             total, more_squares, more_norm, more_lost = _quantise(
-                components, r, ends[stage], ends[stage + 1], scale, coding.top, numbers
+                components[r, low:high], scale, steps[low:high]
             )
-            sums[position, stage] = -coding.offset * total
+            sums[position, stage] = -coding.offset * np.int32(total)
             squares += more_squares
             norm += more_norm
             lost += more_lost
-            low, high = remainder(z_norm, np.sqrt(norm), blur)
-            rest = 0.5 * (low + high)
-            all_lost = np.sqrt(lost) * (1 + 2.0**-30) + blur + (0.5 + 2.0**-30) * (high - low)
-            all_lost += 2.0**-40 * z_norm
+            least, most = remainder(panels.norm[position], np.sqrt(norm), blur)
+            rest = 0.5 * (least + most)
+            all_lost = np.sqrt(lost) * (1 + NORM_ERROR) + 4 * HALF_ULP * np.sqrt(norm)
+            all_lost += blur + (0.5 + 2.0**-30) * (most - least) + 2.0**-40 * z_norm + NORM_FLOOR
             square = scale * scale * squares + rest * rest
             coefficients(
                 left, right, stage, position, eps, scale, square, rest, all_lost, SLACK, 0.0
             )
+        _narrow(steps, numbers)
         write_words(words, source, position, coding)

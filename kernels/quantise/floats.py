@@ -11,6 +11,8 @@ from numba import njit
 
 from topoact_gpu.kernels.quantise.panels import (
     HALF_ULP,
+    NORM_ERROR,
+    NORM_FLOOR,
     SLACK,
     close_last_panel,
     coefficients,
@@ -72,11 +74,11 @@ def pack_prefix_floats(  # type: ignore[no-untyped-def]
     source = numbers.view(np.int32)
     for p in range(picks.size):
         position = start + p
-        z_norm = panels.norm[position]
+        z_norm = panels.norm[position] * (1 + NORM_ERROR) + NORM_FLOOR
         blur, inside = error * z_norm, 0.0
         for stage in range(ends.size - 1):
             inside += _copy(components, picks[p], ends[stage], ends[stage + 1], numbers)
-            low, high = remainder(z_norm, np.sqrt(inside), blur)
+            low, high = remainder(panels.norm[position], np.sqrt(inside), blur)
             rest = 0.5 * (low + high)
             lost = blur + (0.5 + 2.0**-30) * (high - low) + 2.0**-40 * z_norm
             coefficients(
