@@ -112,10 +112,7 @@ def _by_prefix(kind, at, words, checks, n_segments, n_stages, b, panel):  # type
         right = at.right_prefix + (panel * n_prefix + words[stage]) * PANEL_WORD
         n_words = words[stage + 1] - words[stage]
         start = at.sums + (b * n_stages + stage) * BLOCK_WORD
-        if stage == 0:
-            dot_block(left, right, n_words, start, at.tile, True, kind)
-        else:
-            dot_block(left, right, n_words, start, at.tile, False, kind)
+        dot_block(left, right, n_words, start, at.tile, stage == 0, kind)
         if checks[stage]:
             alive = survivors(
                 at.tile, at.left + (b * n_stages + stage) * BLOCK_LIMITS,

@@ -80,14 +80,14 @@ def _is_exact(kind: int) -> bool:
     return bool((tile.reshape(BLOCK_ROWS, PANEL_ROWS) == tile_products(left, right)).all())
 
 
-@cache
-def available_filters() -> tuple[str, ...]:
+def _runs_here(name: str) -> bool:
+    kind = FILTERS[name]
+    return kind in kinds_to_be_had() and (kind == FLOAT32 or _is_exact(kind))
+
+
+def available_filters() -> list[str]:
     """Filters that this processor can run, and runs rightly; fastest first."""
-    there = kinds_to_be_had()
-    return tuple(
-        name for name, kind in FILTERS.items()
-        if kind in there and (kind == FLOAT32 or _is_exact(kind))
-    )
+    return [name for name in FILTERS if _runs_here(name)]
 
 
 def choose_filter(n_cols: int) -> str:
@@ -104,7 +104,7 @@ def choose_filter(n_cols: int) -> str:
     wanted = os.environ.get(_VARIABLE, "")
     too_long = n_cols > _MOST_INT8_COLUMNS
     if not wanted:
-        return "float32" if too_long else available_filters()[0]
+        return "float32" if too_long else next(name for name in FILTERS if _runs_here(name))
     fitting = [name for name in FILTERS if name == wanted or name.startswith(f"{wanted}-")]
     if not fitting:
         raise ParameterError(
@@ -115,10 +115,10 @@ def choose_filter(n_cols: int) -> str:
             f"{_VARIABLE}={wanted} takes rows of at most {_MOST_INT8_COLUMNS:,} columns, "
             f"got {n_cols:,}; use float32"
         )
-    there = [name for name in fitting if name in available_filters()]
-    if not there:
-        raise ParameterError(
-            f"{_VARIABLE}={wanted} needs instructions that this processor does not have; "
-            f"use one of {', '.join(available_filters())}"
-        )
-    return there[0]
+    for name in fitting:
+        if _runs_here(name):
+            return name
+    raise ParameterError(
+        f"{_VARIABLE}={wanted} needs instructions that this processor does not have; "
+        f"use one of {', '.join(available_filters())}"
+    )

@@ -167,7 +167,7 @@ _PRODUCTS: dict[int, _Product] = {
 }
 
 
-def _emit(builder: Any, kind: int, n_rows: int, fresh: bool, args: Any) -> None:
+def _emit(builder: Any, kind: int, n_rows: int, fresh: Any, args: Any) -> None:
     """``n_rows`` x 48 sums: strips of rows x vectors that fit the registers, one by one."""
     form = _form(kind, n_rows)
     n_vectors = PANEL_ROWS // form.lanes
@@ -196,7 +196,7 @@ _loop = _Loop
 
 
 def _strip(
-    builder: Any, kind: int, form: _Form, fresh: bool, args: Any, first_row: Any, first_vector: Any
+    builder: Any, kind: int, form: _Form, fresh: Any, args: Any, first_row: Any, first_vector: Any
 ) -> None:
     """Sums of some rows and vectors over all words."""
     number = _F32 if kind == FLOAT32 else _I32
@@ -209,13 +209,15 @@ def _strip(
     right = builder.gep(right, [first_vector])
     start = builder.gep(start, [first_row])
     tile = builder.gep(tile, [builder.add(builder.mul(first_row, n_vectors), first_vector)])
+    zero = ir.Constant(vector, [0] * form.lanes)
     places = [(i, v) for i in range(form.rows) for v in range(form.vectors)]
     spots = [builder.gep(tile, [_I64(i * PANEL_ROWS // form.lanes + v)]) for i, v in places]
     sums = []
     for (i, _), spot in zip(places, spots, strict=True):
         value = splat(builder, builder.load(builder.gep(start, [_I64(i)])), form.lanes)
-        sums.append(value if fresh else add(builder.load(spot, align=4), value))
-    sums += [ir.Constant(vector, [0] * form.lanes)] * (len(places) * (form.sets - 1))
+        there = builder.select(fresh, zero, builder.load(spot, align=4))
+        sums.append(add(there, value))
+    sums += [zero] * (len(places) * (form.sets - 1))
     sums = _sum_words(builder, kind, form, args[2], left, right, sums)
     for k, spot in enumerate(spots):
         value = sums[k]
@@ -273,17 +275,17 @@ def dot_block(typingctx, left, right, n_words, start, tile, fresh, kind):  # typ
     ``left`` [n_words, 8] and ``right`` [n_words, 48]: words of 32 bits; ``start`` int32[8]: what
     undoes the offset of the right bytes (minus the offset times the sum of the left bytes;
     zeros for floats); ``tile`` int32 | float32 [8 * 48]. All are addresses (int64): arrays
-    would be counted in and out at every call. ``n_words`` is even. ``fresh`` and ``kind`` are
-    literals; ``fresh`` False adds to what the tile holds.
+    would be counted in and out at every call. ``n_words`` is even; ``fresh`` False adds to what
+    the tile holds; ``kind`` is a literal.
     """
-    if not isinstance(fresh, types.BooleanLiteral) or not isinstance(kind, types.Literal):
+    if not isinstance(kind, types.Literal):
         return None
 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        _emit(builder, kind.literal_value, BLOCK_ROWS, fresh.literal_value, args)
+        _emit(builder, kind.literal_value, BLOCK_ROWS, args[5], args)
         return context.get_dummy_value()
 
-    return types.void(*([types.int64] * 5), fresh, kind), codegen
+    return types.void(*([types.int64] * 5), types.boolean, kind), codegen
 
 
 @intrinsic
@@ -293,7 +295,7 @@ def dot_row(typingctx, left, right, n_words, start, tile, kind):  # type: ignore
         return None
 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        _emit(builder, kind.literal_value, 1, True, args)
+        _emit(builder, kind.literal_value, 1, ir.IntType(1)(1), args)
         return context.get_dummy_value()
 
     return types.void(*([types.int64] * 5), kind), codegen
@@ -319,15 +321,16 @@ def survivors(typingctx, tile, left, right, masks, n_rows, kind):  # type: ignor
         left_at = builder.inttoptr(args[1], _F32.as_pointer())
         right_at = builder.inttoptr(args[2], _VF.as_pointer())
         mask_at = builder.inttoptr(args[3], _I16.as_pointer())
+        total = cgutils.alloca_once_value(builder, _I16(0))
         columns = [
             builder.load(builder.gep(right_at, [_I64(k)]), align=4) for k in range(4 * n_vectors)
         ]
-        total = _I16(0)
-        for i in range(count):
-            scalars = [builder.load(builder.gep(left_at, [_I64(4 * i + t)])) for t in range(4)]
-            terms = [splat(builder, scalar, LANES) for scalar in scalars]
+        with _loop(builder, count) as row:
+            first = builder.mul(row, _I64(4))
+            spots = [builder.gep(left_at, [builder.add(first, _I64(t))]) for t in range(4)]
+            terms = [splat(builder, builder.load(spot), LANES) for spot in spots]
             for v in range(n_vectors):
-                at = _I64(i * n_vectors + v)
+                at = builder.add(builder.mul(row, _I64(n_vectors)), _I64(v))
                 products = builder.load(builder.gep(tile_at, [at]), align=4)
                 if not floats:
                     products = builder.sitofp(products, _VF)
@@ -336,8 +339,8 @@ def survivors(typingctx, tile, left, right, masks, n_rows, kind):  # type: ignor
                     limit = _float32(builder, limit, [columns[t * n_vectors + v]], [terms[t]])
                 mask = builder.bitcast(builder.fcmp_ordered("<=", limit, products), _I16)
                 builder.store(mask, builder.gep(mask_at, [at]))
-                total = builder.or_(total, mask)
-        return builder.zext(total, _I64)
+                builder.store(builder.or_(builder.load(total), mask), total)
+        return builder.zext(builder.load(total), _I64)
 
     return types.int64(*([types.int64] * 4), n_rows, kind), codegen
 
