@@ -47,27 +47,24 @@ def fill_nodes(
             at += 1
 
 
-@njit(types.void(_OUT, types.int64), cache=True, nogil=True)
-def _sort(numbers: NDArray[np.int64], n: int) -> None:
-    """Sort the first ``n`` numbers (Shell's way: no memory, and numba compiles it at once)."""
+# What only `extend` calls needs no signature and no way in from Python: both take time to compile.
+@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _sort(table: NDArray[np.int64], n: int) -> None:
+    """Sort the first ``n`` of table[1] (Shell's way: no memory, and little to compile)."""
     gap = 1
     while 3 * gap < n:
         gap = 3 * gap + 1
     while gap > 0:
         for at in range(gap, n):
-            number, place = numbers[at], at
-            while place >= gap and numbers[place - gap] > number:
-                numbers[place] = numbers[place - gap]
+            number, place = table[1, at], at
+            while place >= gap and table[1, place - gap] > number:
+                table[1, place] = table[1, place - gap]
                 place -= gap
-            numbers[place] = number
+            table[1, place] = number
         gap //= 3
 
 
-@njit(
-    types.int64(_INTS, types.int64, types.int64, types.int64, _INTS, _NODES, _TABLE),
-    cache=True,
-    nogil=True,
-)
+@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _count_later(
     rows: NDArray[np.int64],
     start: int,
@@ -81,7 +78,6 @@ def _count_later(
 
     Counts go to scratch[0], the nodes that have one to the front of scratch[1]; returns how many.
     """
-    shared, touched, ends = scratch[0], scratch[1], scratch[2]
     n_touched = 0
     for low in range(start, stop, _AT_ONCE):
         # First without a branch, so that the rows' cache misses overlap: where a row's nodes end,
@@ -89,15 +85,15 @@ def _count_later(
         n_ends = 0
         for at in range(low, min(low + _AT_ONCE, stop)):
             entry = row_indptr[rows[at] + 1] - 1
-            ends[n_ends] = entry
+            scratch[2, n_ends] = entry
             n_ends += 1 if row_nodes[entry] > last else 0
         for i in range(n_ends):
-            entry = ends[i]
+            entry = scratch[2, i]
             node = row_nodes[entry]
             while node > last:
-                touched[n_touched] = node
-                n_touched += 1 if shared[node] == 0 else 0
-                shared[node] += 1
+                scratch[1, n_touched] = node
+                n_touched += 1 if scratch[0, node] == 0 else 0
+                scratch[0, node] += 1
                 entry -= 1
                 node = row_nodes[entry]
     return n_touched
@@ -152,7 +148,7 @@ def extend(
         )  # fmt: skip
         fits = n_found + n_touched <= found.shape[0]
         if fits:
-            _sort(scratch[1], n_touched)
+            _sort(scratch, n_touched)
         for i in range(n_touched):
             node = scratch[1, i]
             if fits and scratch[0, node] >= min_intersection:
