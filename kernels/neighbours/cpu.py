@@ -47,11 +47,11 @@ def _keep_nearest(table, queries, targets, products, left, right, unit, nearest)
     """
     last = nearest.shape[1] - 1
     for i in range(queries.size):
-        limit = _scaled(nearest[i, last], unit)
+        limit, own, query = _scaled(nearest[i, last], unit), left[i], queries[i]
         for j in range(targets.size):
-            lowest = left[i] + right[j] - 2.0 * products[i, j]
-            if lowest <= limit and queries[i] != targets[j]:
-                square = pair_square(table, queries[i], targets[j])
+            lowest = own + right[j] - 2.0 * products[i, j]
+            if lowest <= limit and query != targets[j]:
+                square = pair_square(table, query, targets[j])
                 if square < nearest[i, last]:
                     _insert(nearest, i, square)
                     limit = _scaled(nearest[i, last], unit)
@@ -97,7 +97,8 @@ def neighbour_squares(
     def centred(ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         rows = np.empty((len(ids), table.n_cols), np.float32)
         centre_rows(table, ids, mean, unit, rows)
-        return rows, np.einsum("ij,ij->i", rows, rows, dtype=np.float64) * (1 - slack)
+        wide = rows.astype(np.float64)
+        return rows, np.einsum("ij,ij->i", wide, wide) * (1 - slack)
 
     def work(start: int) -> None:
         some = queries[start : start + _QUERIES]
