@@ -14,7 +14,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from topoact_gpu.kernels.simd import half_to_float
+from topoact_gpu.kernels.simd import HAS_F16C, half_to_float
 
 __all__ = [
     "FLOAT32",
@@ -22,6 +22,7 @@ __all__ = [
     "HALF",
     "RowTable",
     "aligned",
+    "four_numbers",
     "make_table",
     "norm_of",
     "number",
@@ -103,6 +104,50 @@ def number(address, k, kind):  # type: ignore[no-untyped-def]
     if kind == FLOAT32:
         return np.float64(_read_float(address, k))
     return _read_double(address, k)
+
+
+_LOADED = (ir.IntType(16), ir.FloatType(), ir.DoubleType())
+"""What a number is loaded as, by kind."""
+
+
+def _four_halves(builder: Any, bits: Any) -> Any:
+    """<4 x float> of four float16 given by their bits; see simd.half_to_float."""
+    floats = ir.VectorType(ir.FloatType(), 4)
+    if HAS_F16C:
+        return builder.fpext(builder.bitcast(bits, ir.VectorType(ir.HalfType(), 4)), floats)
+    integers = ir.VectorType(ir.IntType(32), 4)
+    wide = builder.zext(bits, integers)
+    magnitude = builder.and_(wide, ir.Constant(integers, [0x7FFF] * 4))
+    magnitude = builder.bitcast(builder.shl(magnitude, ir.Constant(integers, [13] * 4)), floats)
+    scaled = builder.fmul(magnitude, ir.Constant(floats, [2.0**112] * 4))
+    sign = builder.and_(wide, ir.Constant(integers, [0x8000] * 4))
+    sign = builder.shl(sign, ir.Constant(integers, [16] * 4))
+    return builder.bitcast(builder.or_(builder.bitcast(scaled, integers), sign), floats)
+
+
+@intrinsic
+def four_numbers(typingctx, address, k, kind):  # type: ignore[no-untyped-def]
+    """Numbers k..k + 3 of the row at an address, as four float64; ``kind`` is a constant.
+
+    For loops that cannot be vectorised. There halves turned one by one may wait for each other:
+    the instruction that loads one keeps the rest of its register.
+    """
+    if not isinstance(kind, types.Literal):
+        return None
+    element = _LOADED[kind.literal_value]
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        pointer = builder.gep(builder.inttoptr(args[0], element.as_pointer()), [args[1]])
+        pointer = builder.bitcast(pointer, ir.VectorType(element, 4).as_pointer())
+        four = builder.load(pointer, align=2 << kind.literal_value)
+        if kind.literal_value == HALF:
+            four = _four_halves(builder, four)
+        if kind.literal_value != FLOAT64:
+            four = builder.fpext(four, ir.VectorType(ir.DoubleType(), 4))
+        numbers = [builder.extract_element(four, ir.IntType(32)(i)) for i in range(4)]
+        return context.make_tuple(builder, sig.return_type, numbers)
+
+    return types.UniTuple(types.float64, 4)(types.int64, types.int64, kind), codegen
 
 
 @njit(inline="always")

@@ -338,8 +338,6 @@ def _balanced_intervals(column: NDArray[np.float64], n: int, overlap: float) -> 
 
 def _elements(values: NDArray[np.float64], columns: list[_Intervals]) -> CoverElements:
     """Group the rows by the product elements that hold them."""
-    from topoact_gpu.kernels.cover import cpu
-
     n_grid = math.prod(column.n_full for column in columns)
     if n_grid >= _MAX_GRID:
         raise ParameterError(
@@ -347,7 +345,7 @@ def _elements(values: NDArray[np.float64], columns: list[_Intervals]) -> CoverEl
             "use fewer intervals or fewer lens columns"
         )
     cells, indptr, items = _cell_lists(values, columns)
-    nnz = int(cpu.n_memberships(cells, indptr))
+    nnz = int(np.diff(indptr)[cells].prod(axis=1).sum())
     if nnz == 0:
         raise DataError("no row lies in any interval; choose intervals that meet the lens values")
     group = _group_dense if n_grid <= nnz else _group_sparse
@@ -419,12 +417,10 @@ def _column_cells(
     column: NDArray[np.float64], intervals: _Intervals, cells: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Write the cell of each row; return, for each cell that holds rows, its intervals (CSR)."""
-    from topoact_gpu.kernels.cover import cpu
-
     # A closed end becomes an open one at the next number, so one comparison serves both ends.
     after = np.nextafter(intervals.upper, np.inf)
     ends = np.sort(np.concatenate([intervals.lower, after]))
-    cpu.assign_cells(column, ends, cells)
+    cells[:] = np.searchsorted(ends, column, side="right")
     held = np.bincount(cells, minlength=ends.size + 1) > 0
     held_before = np.concatenate([[0], np.cumsum(held)])
     first = held_before[np.searchsorted(ends, intervals.lower, side="right")]

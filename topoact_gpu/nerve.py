@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ __all__ = ["Nerve", "RowNodes", "nerve", "transpose"]
 
 _Ints = NDArray[np.int64]
 _ROWS_A_BLOCK = 2**17
+_FOUND_A_PART = 2**16
+"""Extensions that are stored at a time, beyond one for each node."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +129,11 @@ def nerve(
     level = _Simplices(np.arange(row_nodes.n_nodes, dtype=np.int64)[:, None], indptr, rows)
     found: list[_Ints] = []
     for dimension in range(1, max_dimension + 1):
-        extend = _edges if dimension == 1 else partial(_extend, level)
-        extended = extend(row_nodes, min_intersection, threads)
-        simplex, added, shared = extended.T
-        nodes = np.concatenate([level.nodes[simplex], added[:, None]], axis=1)
-        found.append(np.concatenate([nodes, shared[:, None]], axis=1))
+        extended = _extend(level, row_nodes, min_intersection, threads)
+        simplices = extended if dimension == 1 else _with_nodes(level.nodes, extended)
+        found.append(simplices)
         if dimension < max_dimension:
-            level = _with_rows(level, nodes, extended, row_nodes, threads)
+            level = _with_rows(level, simplices[:, :-1], extended, row_nodes, threads)
     edges, *higher = found
     return Nerve(edges, _jaccard(edges, np.diff(indptr)), tuple(higher))
 
@@ -169,26 +170,18 @@ def transpose(indptr: _Ints, rows: _Ints, n_rows: int, n_threads: int | None = N
 
     n_threads = resolve_threads(n_threads)
     _check_indptr(indptr, rows)
-    bad = cpu.first_bad(indptr, rows, n_rows)
-    if bad >= 0:
-        raise DataError(
-            f"the rows of a node must ascend from 0 to at most {n_rows - 1:,}; membership "
-            f"{bad:,} is row {int(rows[bad]):,}; give the memberships of these rows, sorted"
-        )
+    _check_rows(indptr, rows, n_rows)
     n_nodes = indptr.size - 1
     # Blocks of rows whose counters stay in the cache, but not so many that finding each node's
     # place in each block costs more than its rows.
     n_blocks = min(n_rows // _ROWS_A_BLOCK, rows.size // (64 * max(n_nodes, 1)))
     cuts = np.linspace(0, n_rows, max(n_blocks, n_threads) + 1).astype(np.int64).tolist()
     row_indptr = np.zeros(n_rows + 1, dtype=np.int64)
+    np.cumsum(np.bincount(rows, minlength=n_rows), out=row_indptr[1:])
     nodes = np.empty(rows.size, dtype=np.int32)
+    fill = partial(cpu.fill_nodes, indptr, rows)
     with ThreadPoolExecutor(n_threads) as pool:
-        list(
-            pool.map(partial(cpu.count_nodes, indptr, rows), cuts, cuts[1:], repeat(row_indptr[1:]))
-        )
-        np.cumsum(row_indptr, out=row_indptr)
-        fill = partial(cpu.fill_nodes, indptr, rows)
-        list(pool.map(fill, cuts, cuts[1:], repeat(row_indptr), repeat(nodes)))
+        list(pool.map(fill, cuts, cuts[1:], repeat(row_indptr[:-1].copy()), repeat(nodes)))
     return RowNodes(row_indptr, nodes, n_nodes)
 
 
@@ -202,48 +195,57 @@ def _check_indptr(indptr: _Ints, rows: _Ints) -> None:
         )
 
 
-def _edges(row_nodes: RowNodes, minimum: int, n_threads: int) -> _Ints:
-    """Return (source, target, shared rows) for all pairs of nodes."""
-    from topoact_gpu.kernels.nerve import cpu
-
-    n_nodes = row_nodes.n_nodes
-    pairs = np.cumsum(np.diff(row_nodes.indptr) ** 2)
-    shares = np.linspace(0, pairs[-1] if pairs.size else 0, n_threads + 1)[1:-1]
-    cuts = [0, *np.searchsorted(pairs, shares).tolist(), pairs.size]
-    count = partial(cpu.count_pairs, row_nodes.indptr, row_nodes.nodes, n_nodes)
-    with ThreadPoolExecutor(n_threads) as pool:
-        tables = list(pool.map(count, cuts[:-1], cuts[1:]))
-    keys, counts = np.concatenate([table[table[:, 1] > 0] for table in tables]).T
-    order = np.argsort(keys, kind="stable")
-    keys, counts = keys[order], counts[order]
-    first = np.flatnonzero(np.diff(keys, prepend=-1))
-    shared = np.add.reduceat(counts, first) if first.size else counts
-    enough = shared >= minimum
-    source, target = np.divmod(keys[first][enough], max(n_nodes, 1))
-    return np.stack([source, target, shared[enough]], axis=1)
+def _check_rows(indptr: _Ints, rows: _Ints, n_rows: int) -> None:
+    """Check that the rows of each node ascend from 0 to below ``n_rows``."""
+    wrong = np.empty(rows.size, dtype=bool)
+    np.less_equal(rows[1:], rows[:-1], out=wrong[1:])
+    starts = indptr[:-1][np.diff(indptr) > 0]
+    wrong[starts] = rows[starts] < 0
+    if wrong.any() or rows.max(initial=-1) >= n_rows:
+        bad = int((wrong | (rows >= n_rows)).argmax())
+        raise DataError(
+            f"the rows of a node must ascend from 0 to at most {n_rows - 1:,}; membership "
+            f"{bad:,} is row {int(rows[bad]):,}; give the memberships of these rows, sorted"
+        )
 
 
 def _extend(level: _Simplices, row_nodes: RowNodes, minimum: int, n_threads: int) -> _Ints:
-    """Return (simplex, added node, shared rows) for all extensions by one later node."""
+    """Return (simplex, added node, shared rows) for all extensions by one later node, sorted."""
     from topoact_gpu.kernels.nerve import cpu
 
     last = np.ascontiguousarray(level.nodes[:, -1])
+    n_nodes = row_nodes.n_nodes
 
-    def extend(start: int, stop: int) -> _Ints:
-        return cpu.extend(
-            level.indptr,
-            level.rows,
-            last,
-            row_nodes.indptr,
-            row_nodes.nodes,
-            row_nodes.n_nodes,
-            start,
-            stop,
-            minimum,
+    def extend(start: int, stop: int) -> list[_Ints]:
+        scratch, span = (
+            np.zeros((3, n_nodes + cpu.SCRATCH), dtype=np.int64),
+            np.array([start, stop]),
         )
+        parts = []
+        while span[0] < stop:
+            part = np.empty((n_nodes + _FOUND_A_PART, 3), dtype=np.int64)
+            n_found = cpu.extend(
+                level.indptr,
+                level.rows,
+                last,
+                row_nodes.indptr,
+                row_nodes.nodes,
+                scratch,
+                minimum,
+                span,
+                part,
+            )
+            parts.append(part[:n_found])
+        return parts
 
-    found = np.concatenate(_in_ranges(extend, level, row_nodes, n_threads))
-    return found[np.lexsort((found[:, 1], found[:, 0]))]
+    found = _in_ranges(extend, level, n_threads)
+    return np.concatenate([np.empty((0, 3), np.int64), *itertools.chain(*found)])
+
+
+def _with_nodes(nodes: _Ints, extended: _Ints) -> _Ints:
+    """Return the nodes of the extended simplices, and the rows they share."""
+    simplex, added, shared = extended.T
+    return np.concatenate([nodes[simplex], added[:, None], shared[:, None]], axis=1)
 
 
 def _with_rows(
@@ -271,24 +273,16 @@ def _with_rows(
             stop,
         )
 
-    _in_ranges(gather, level, row_nodes, n_threads)
+    _in_ranges(gather, level, n_threads)
     return _Simplices(nodes, out_indptr, out)
 
 
-def _in_ranges(
-    function: Callable[[int, int], Any], level: _Simplices, row_nodes: RowNodes, n_threads: int
-) -> list[Any]:
-    """Call ``function(start, stop)`` for ranges of simplices of about equal work, in threads."""
-    from topoact_gpu.kernels.nerve import cpu
-
+def _in_ranges(function: Callable[[int, int], Any], level: _Simplices, n_threads: int) -> list[Any]:
+    """Call ``function(start, stop)`` for ranges of simplices with about equally many rows."""
     n_simplices = level.indptr.size - 1
-    if n_threads == 1 or n_simplices < 2:
-        return [function(0, n_simplices)]
-    work = np.empty(n_simplices, dtype=np.int64)
-    cpu.work_of(level.indptr, level.rows, row_nodes.indptr, work)
-    total = np.cumsum(work)
-    shares = np.linspace(0, total[-1], 4 * n_threads + 1)[1:-1]
-    cuts = np.unique([0, *np.searchsorted(total, shares), n_simplices]).tolist()
+    n_ranges = 8 * n_threads if n_threads > 1 else 1
+    shares = np.linspace(0, level.rows.size, n_ranges + 1)[1:-1]
+    cuts = np.unique([0, *np.searchsorted(level.indptr, shares), n_simplices]).tolist()
     with ThreadPoolExecutor(n_threads) as pool:
         return list(pool.map(function, cuts[:-1], cuts[1:]))
 

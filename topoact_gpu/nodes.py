@@ -67,12 +67,13 @@ def nodes_from_labels(
         return np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
     labels = np.concatenate([_small_labels(np.asarray(each)) for each in labels_per_element])
     widest = max(int(labels.max(initial=-1)) + 1, 1)
-    n_nodes = cpu.count_nodes(labels, elements.indptr, widest)
-    indptr = np.zeros(n_nodes + 1, dtype=np.int64)
-    rows = np.empty(int((labels >= 0).sum()), dtype=np.int64)
-    position = np.empty(n_nodes, dtype=np.int64)
-    cpu.group_labels(labels, elements.indptr, elements.rows, widest, indptr, rows, position)
-    return indptr, rows, elements.element_id[position]
+    n_labels = int((labels >= 0).sum())
+    indptr, rows = np.zeros(n_labels + 1, dtype=np.int64), np.empty(n_labels, dtype=np.int64)
+    position, scratch = np.empty(n_labels, dtype=np.int64), np.zeros((2, widest), dtype=np.int64)
+    n_nodes = cpu.group_labels(
+        labels, elements.indptr, elements.rows, scratch, indptr, rows, position
+    )
+    return indptr[: n_nodes + 1].copy(), rows, elements.element_id[position[:n_nodes]]
 
 
 def lens_statistics(
@@ -94,9 +95,12 @@ def lens_statistics(
     from topoact_gpu.kernels.nodes import cpu
 
     lens_values = np.ascontiguousarray(lens_values, dtype=np.float64)
-    out = np.empty((4, indptr.size - 1, lens_values.shape[1]))
-    cpu.lens_statistics(indptr, rows, lens_values, out)
-    mean, std, least, greatest = (statistic.copy() for statistic in out)
+    shape = (indptr.size - 1, lens_values.shape[1])
+    mean, std, least, greatest = (np.empty(shape) for _ in range(4))
+    cpu.lens_statistics(indptr, rows, lens_values, mean, std, least, greatest)
+    np.sqrt(std, out=std)
+    for statistic in (mean, std, least, greatest):
+        statistic[np.diff(indptr) == 0] = np.nan
     return mean, std, least, greatest
 
 

@@ -1,4 +1,4 @@
-"""Row lenses in one read of the rows."""
+"""Row lenses in one read of the rows (two for std), each compiled when it is asked for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from topoact_gpu.kernels.table import FLOAT32, FLOAT64, HALF, number, row_at
+from topoact_gpu.kernels.table import FLOAT32, FLOAT64, HALF, RowTable, four_numbers, number
 
 __all__ = ["ROW_LENSES", "row_lens"]
 
@@ -17,55 +18,55 @@ _L2, _L1, _LINF, _MEAN, _MAX, _STD = range(6)
 _TOGETHER = 8
 
 
-def _rows_for(kind: int) -> Any:
-    """The loops for one kind of number: 8 rows at a time, so that their sums overlap."""
+@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _with(total, one, mean, code):  # type: ignore[no-untyped-def]
+    """The total with one more number."""
+    if code == _L2:
+        return total + one * one
+    if code == _L1:
+        return total + abs(one)
+    if code == _MEAN:
+        return total + one
+    if code == _STD:
+        return total + (one - mean) * (one - mean)
+    size = abs(one) if code == _LINF else one
+    return total if total > size else size
+
+
+def _loop_for(kind: int, code: int) -> Any:
+    """The loop for one kind of number and one lens: 8 rows at a time, so that sums overlap.
+
+    What takes one step a row, such as the root of a norm, is left to numpy.
+    """
 
     @njit(nogil=True, cache=True)
-    def lens_rows(address, stride, n_rows, n_cols, code, out):  # type: ignore[no-untyped-def]
-        total = np.empty(_TOGETHER)
+    def lens_rows(address, stride, n_rows, n_cols, mean, out):  # type: ignore[no-untyped-def]
+        n_fours = n_cols // 4 * 4
         for start in range(0, n_rows, _TOGETHER):
-            count = min(_TOGETHER, n_rows - start)
-            base = address + start * stride
-            total[:] = -np.inf if code == _MAX else 0.0
-            if code == _L2:
-                for k in range(n_cols):
-                    for r in range(count):
-                        one = number(base + r * stride, k, kind)
-                        total[r] += one * one
-            elif code == _MAX:
-                for k in range(n_cols):
-                    for r in range(count):
-                        total[r] = max(total[r], number(base + r * stride, k, kind))
-            elif code == _LINF:
-                for k in range(n_cols):
-                    for r in range(count):
-                        total[r] = max(total[r], abs(number(base + r * stride, k, kind)))
-            else:
-                for k in range(n_cols):
-                    for r in range(count):
-                        one = number(base + r * stride, k, kind)
-                        total[r] += abs(one) if code == _L1 else one
-            if code == _STD:
-                for r in range(count):
-                    mean, squares = total[r] / n_cols, 0.0
-                    for k in range(n_cols):
-                        step = number(base + r * stride, k, kind) - mean
-                        squares += step * step
-                    total[r] = squares / n_cols
-            for r in range(count):
-                if code == _L2 or code == _STD:
-                    out[start + r] = np.sqrt(total[r])
-                else:
-                    out[start + r] = total[r] / n_cols if code == _MEAN else total[r]
+            stop = start + _TOGETHER if n_rows - start > _TOGETHER else n_rows
+            for k in range(0, n_fours, 4):
+                for row in range(start, stop):
+                    a, b, c, d = four_numbers(address + row * stride, k, kind)
+                    total = _with(out[row], a, mean[row], code)
+                    total = _with(total, b, mean[row], code)
+                    total = _with(total, c, mean[row], code)
+                    out[row] = _with(total, d, mean[row], code)
+            for row in range(start, stop):
+                for k in range(n_fours, n_cols):
+                    one = number(address + row * stride, k, kind)
+                    out[row] = _with(out[row], one, mean[row], code)
 
     return lens_rows
 
 
-_HALF, _FLOAT32, _FLOAT64 = (_rows_for(kind) for kind in (HALF, FLOAT32, FLOAT64))
+_LOOPS = {
+    (kind, code): _loop_for(kind, code)
+    for kind in (HALF, FLOAT32, FLOAT64)
+    for code in range(len(ROW_LENSES))
+}
 
 
-@njit(nogil=True, cache=True)
-def row_lens(table, start, stop, code, out):  # type: ignore[no-untyped-def]
+def row_lens(table: RowTable, start: int, stop: int, code: int, out: NDArray[np.float64]) -> None:
     """out[r] = lens of row start + r; sums run in column order in float64.
 
     Parameters
@@ -76,10 +77,14 @@ def row_lens(table, start, stop, code, out):  # type: ignore[no-untyped-def]
         Place of the lens in ROW_LENSES.
     out : float64[stop - start]
     """
-    address, count = row_at(table, start), stop - start
-    if table.kind == HALF:
-        _HALF(address, table.stride, count, table.n_cols, code, out)
-    elif table.kind == FLOAT32:
-        _FLOAT32(address, table.stride, count, table.n_cols, code, out)
-    else:
-        _FLOAT64(address, table.stride, count, table.n_cols, code, out)
+    mean = np.zeros(stop - start)
+    if code == _STD:
+        row_lens(table, start, stop, _MEAN, mean)
+    out[:] = -np.inf if code == _MAX else 0.0
+    first = table.address + start * table.stride
+    loop = _LOOPS[table.kind, code]
+    loop(first, table.stride, stop - start, table.n_cols, mean, out)
+    if code in (_MEAN, _STD):
+        out /= table.n_cols
+    if code in (_L2, _STD):
+        np.sqrt(out, out=out)

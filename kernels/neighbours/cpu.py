@@ -6,6 +6,8 @@ k nearest by that bound are measured exactly, and only exact values are kept.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -20,49 +22,39 @@ __all__ = ["neighbour_squares"]
 _QUERIES, _TARGETS = 128, 1024
 
 
-@njit(nogil=True, cache=True)
-def _squares(centred, out):  # type: ignore[no-untyped-def]
-    for r in range(centred.shape[0]):
-        total = 0.0
-        for k in range(centred.shape[1]):
-            total += np.float64(centred[r, k]) * np.float64(centred[r, k])
-        out[r] = total
-
-
-@njit(nogil=True, cache=True)
-def _insert(nearest, square):  # type: ignore[no-untyped-def]
-    """Put a square in its place among the ascending k smallest."""
-    place = nearest.size - 1
-    while place > 0 and nearest[place - 1] > square:
-        nearest[place] = nearest[place - 1]
+@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _insert(nearest, i, square):  # type: ignore[no-untyped-def]
+    """Put a square in its place among the ascending k smallest of row i."""
+    place = nearest.shape[1] - 1
+    while place > 0 and nearest[i, place - 1] > square:
+        nearest[i, place] = nearest[i, place - 1]
         place -= 1
-    nearest[place] = square
+    nearest[i, place] = square
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _scaled(square, unit):  # type: ignore[no-untyped-def]
     """A squared distance in the frame's unit, rounded up; the unit's square may be 0."""
-    distance = np.sqrt(square) * unit
+    distance = math.sqrt(square) * unit
     return distance * distance * (1 + 1e-9)
 
 
 @njit(nogil=True, cache=True)
-def _keep_nearest(  # type: ignore[no-untyped-def]
-    table, queries, targets, products, left, right, slack, unit, nearest
-):
-    """Look at one block of products; nearest float64[n_queries, k] is ascending."""
-    last, underflow = nearest.shape[1] - 1, table.n_cols * 2.0**-147
+def _keep_nearest(table, queries, targets, products, left, right, unit, nearest):  # type: ignore[no-untyped-def]
+    """Look at one block of products; nearest float64[n_queries, k] is ascending.
+
+    ``left`` and ``right`` are lower bounds: squares less what the products may be wrong by.
+    """
+    last = nearest.shape[1] - 1
     for i in range(queries.size):
-        row = nearest[i]
-        own = left[i] * (1 - slack) - underflow
-        limit = _scaled(row[last], unit)
+        limit, own, query = _scaled(nearest[i, last], unit), left[i], queries[i]
         for j in range(targets.size):
-            lowest = own + right[j] * (1 - slack) - 2.0 * np.float64(products[i, j])
-            if lowest <= limit and queries[i] != targets[j]:
-                square = pair_square(table, queries[i], targets[j])
-                if square < row[last]:
-                    _insert(row, square)
-                    limit = _scaled(row[last], unit)
+            lowest = own + right[j] - 2.0 * products[i, j]
+            if lowest <= limit and query != targets[j]:
+                square = pair_square(table, query, targets[j])
+                if square < nearest[i, last]:
+                    _insert(nearest, i, square)
+                    limit = _scaled(nearest[i, last], unit)
 
 
 def neighbour_squares(
@@ -100,27 +92,27 @@ def neighbour_squares(
     subnormal, by ``2**-149`` each.
     """
     out = np.full((len(queries), k), np.inf)
-    slack = (2 * table.n_cols + 64) * 2.0**-24
+    slack, underflow = (2 * table.n_cols + 64) * 2.0**-24, table.n_cols * 2.0**-147
 
     def centred(ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         rows = np.empty((len(ids), table.n_cols), np.float32)
-        squares = np.empty(len(ids))
         centre_rows(table, ids, mean, unit, rows)
-        _squares(rows, squares)
-        return rows, squares
+        wide = rows.astype(np.float64)
+        return rows, np.einsum("ij,ij->i", wide, wide) * (1 - slack)
 
     def work(start: int) -> None:
         some = queries[start : start + _QUERIES]
         left, left_squares = centred(some)
+        left_squares -= underflow
         nearest = out[start : start + _QUERIES]
         for at in range(0, len(targets), _TARGETS):
             if team.stop[0]:
                 return
             others = targets[at : at + _TARGETS]
             right, right_squares = centred(others)
+            products = left @ right.T
             _keep_nearest(
-                table, some, others, left @ right.T, left_squares, right_squares, slack, unit,
-                nearest,
+                table, some, others, products, left_squares, right_squares, unit, nearest
             )
 
     team.map(work, range(0, len(queries), _QUERIES))

@@ -1,9 +1,9 @@
-"""Nerve kernels for the CPU: edges from the nodes of each row, larger simplices from smaller ones.
+"""Nerve kernels for the CPU: larger simplices from smaller ones, nodes first.
 
-Memberships are first turned round, to the nodes of each row. Edges then take one walk through the
-rows, in order, that counts each pair of nodes in a hash table. From there on a simplex of ``k``
+Memberships are first turned round, to the nodes of each row. From there on a simplex of ``k``
 nodes and its rows give those of ``k + 1`` nodes: for each of its rows, each later node that holds
-the row gets one more count.
+the row gets one more count. The counters are an array with a place for every node, so that no
+search is needed, and only the places that were touched are looked at and cleared.
 """
 
 from __future__ import annotations
@@ -12,199 +12,158 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-__all__ = [
-    "count_nodes",
-    "count_pairs",
-    "extend",
-    "fill_nodes",
-    "first_bad",
-    "gather_rows",
-    "work_of",
-]
+__all__ = ["SCRATCH", "extend", "fill_nodes", "gather_rows"]
 
+SCRATCH = 64
+"""Room that `extend` needs beyond one place for each node."""
+_AT_ONCE = SCRATCH
 _INTS = types.Array(types.int64, 1, "C", readonly=True)
 _OUT = types.int64[::1]
 _NODES = types.int32[::1]
-_PAIRS = types.int64[:, ::1]
+_TABLE = types.int64[:, ::1]
 
 
-@njit(types.int64(_INTS, _INTS, types.int64), cache=True, nogil=True)
-def first_bad(indptr: NDArray[np.int64], rows: NDArray[np.int64], n_rows: int) -> int:
-    """Return the first position whose row is out of range or not above the one before, or -1."""
-    for node in range(indptr.size - 1):
-        above = -1
-        for at in range(indptr[node], indptr[node + 1]):
-            if rows[at] <= above or rows[at] >= n_rows:
-                return at
-            above = rows[at]
-    return -1
-
-
-@njit(types.int64(_INTS, types.int64, types.int64, types.int64), cache=True, nogil=True)
-def _first_from(rows: NDArray[np.int64], low: int, high: int, row: int) -> int:
-    """Return the first position in low..high whose row is at least ``row``."""
-    while low < high:
-        middle = (low + high) // 2
-        if rows[middle] < row:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@njit(types.void(_INTS, _INTS, types.int64, types.int64, _OUT), cache=True, nogil=True)
-def count_nodes(
-    indptr: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    start: int,
-    stop: int,
-    counts: NDArray[np.int64],
-) -> None:
-    """Count the nodes of each of the rows start..stop."""
-    for node in range(indptr.size - 1):
-        at = _first_from(rows, indptr[node], indptr[node + 1], start)
-        while at < indptr[node + 1] and rows[at] < stop:
-            counts[rows[at]] += 1
-            at += 1
-
-
-@njit(types.void(_INTS, _INTS, types.int64, types.int64, _INTS, _NODES), cache=True, nogil=True)
+@njit(types.void(_INTS, _INTS, types.int64, types.int64, _OUT, _NODES), cache=True, nogil=True)
 def fill_nodes(
     indptr: NDArray[np.int64],
     rows: NDArray[np.int64],
     start: int,
     stop: int,
-    row_indptr: NDArray[np.int64],
+    cursor: NDArray[np.int64],
     nodes: NDArray[np.int32],
 ) -> None:
-    """List the nodes of each of the rows start..stop, ascending."""
-    cursor = row_indptr[start:stop].copy()
+    """List the nodes of each of the rows start..stop, ascending, and move their cursors on."""
     for node in range(indptr.size - 1):
-        at = _first_from(rows, indptr[node], indptr[node + 1], start)
+        at, high = indptr[node], indptr[node + 1]
+        while at < high:
+            middle = (at + high) // 2
+            if rows[middle] < start:
+                at = middle + 1
+            else:
+                high = middle
         while at < indptr[node + 1] and rows[at] < stop:
-            row = rows[at] - start
-            nodes[cursor[row]] = node
-            cursor[row] += 1
+            nodes[cursor[rows[at]]] = node
+            cursor[rows[at]] += 1
             at += 1
 
 
-@njit(types.int64(_PAIRS, types.int64, types.int64), cache=True, nogil=True)
-def _add(table: NDArray[np.int64], key: int, count: int) -> int:
-    """Add to the count of a key in a hash table (key, count); return 1 if it is new there, else 0.
+# What only `extend` calls needs no signature and no way in from Python: both take time to compile.
+@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _sort(table: NDArray[np.int64], n: int) -> None:
+    """Sort the first ``n`` of table[1] (Shell's way: no memory, and little to compile)."""
+    gap = 1
+    while 3 * gap < n:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for at in range(gap, n):
+            number, place = table[1, at], at
+            while place >= gap and table[1, place - gap] > number:
+                table[1, place] = table[1, place - gap]
+                place -= gap
+            table[1, place] = number
+        gap //= 3
 
-    The table's size is a power of two, and a count of 0 marks a free slot.
-    """
-    mask = table.shape[0] - 1
-    mixed = key * -7046029254386353131  # 2**64 over the golden ratio, modulo 2**64
-    slot = (mixed ^ (mixed >> 32)) & mask
-    while table[slot, 1] != 0 and table[slot, 0] != key:
-        slot = (slot + 1) & mask
-    new = 1 if table[slot, 1] == 0 else 0
-    table[slot, 0] = key
-    table[slot, 1] += count
-    return new
 
-
-@njit(_PAIRS(_INTS, _NODES, types.int64, types.int64, types.int64), cache=True, nogil=True)
-def count_pairs(
-    row_indptr: NDArray[np.int64],
-    row_nodes: NDArray[np.int32],
-    n_nodes: int,
+@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _count_later(
+    rows: NDArray[np.int64],
     start: int,
     stop: int,
-) -> NDArray[np.int64]:
-    """Return (a * n_nodes + b, rows among start..stop in both) for pairs a < b, in no order.
-
-    Entries with a count of 0 are no pairs.
-    """
-    table = np.zeros((1024, 2), np.int64)
-    used = 0
-    for row in range(start, stop):
-        for first in range(row_indptr[row], row_indptr[row + 1] - 1):
-            for second in range(first + 1, row_indptr[row + 1]):
-                key = np.int64(row_nodes[first]) * n_nodes + row_nodes[second]
-                used += _add(table, key, 1)
-                if 2 * used > table.shape[0]:
-                    wider = np.zeros((2 * table.shape[0], 2), np.int64)
-                    for slot in range(table.shape[0]):
-                        if table[slot, 1] > 0:
-                            _add(wider, table[slot, 0], table[slot, 1])
-                    table = wider
-    return table
-
-
-# The rest has no signatures: only triangles need it, so it is compiled when they are asked for.
-@njit(cache=True, nogil=True)
-def work_of(
-    indptr: NDArray[np.int64],
-    rows: NDArray[np.int64],
+    last: int,
     row_indptr: NDArray[np.int64],
-    work: NDArray[np.int64],
-) -> None:
-    """Write how many (row, node) pairs `extend` looks at for each simplex, at most."""
-    for simplex in range(indptr.size - 1):
-        total = 0
-        for at in range(indptr[simplex], indptr[simplex + 1]):
-            total += row_indptr[rows[at] + 1] - row_indptr[rows[at]]
-        work[simplex] = total
+    row_nodes: NDArray[np.int32],
+    scratch: NDArray[np.int64],
+) -> int:
+    """Count the nodes after ``last`` of rows[start:stop], which all lie in ``last``.
+
+    Counts go to scratch[0], the nodes that have one to the front of scratch[1]; returns how many.
+    """
+    n_touched = 0
+    for low in range(start, stop, _AT_ONCE):
+        # First without a branch, so that the rows' cache misses overlap: where a row's nodes end,
+        # if the last of them is a later one.
+        n_ends = 0
+        for at in range(low, min(low + _AT_ONCE, stop)):
+            entry = row_indptr[rows[at] + 1] - 1
+            scratch[2, n_ends] = entry
+            n_ends += 1 if row_nodes[entry] > last else 0
+        for i in range(n_ends):
+            entry = scratch[2, i]
+            node = row_nodes[entry]
+            while node > last:
+                scratch[1, n_touched] = node
+                n_touched += 1 if scratch[0, node] == 0 else 0
+                scratch[0, node] += 1
+                entry -= 1
+                node = row_nodes[entry]
+    return n_touched
 
 
-@njit(cache=True, nogil=True)
-def _copied(found: NDArray[np.int64], n_found: int, n_rows: int) -> NDArray[np.int64]:
-    """Return the first ``n_found`` rows in an array with room for ``n_rows``."""
-    # A loop: assigning a slice would take numba four more seconds to compile.
-    wider = np.empty((n_rows, found.shape[1]), np.int64)
-    for row in range(n_found):
-        for column in range(found.shape[1]):
-            wider[row, column] = found[row, column]
-    return wider
-
-
-@njit(cache=True, nogil=True)
+@njit(
+    types.int64(_INTS, _INTS, _INTS, _INTS, _NODES, _TABLE, types.int64, _OUT, _TABLE),
+    cache=True,
+    nogil=True,
+)
 def extend(
     indptr: NDArray[np.int64],
     rows: NDArray[np.int64],
     last: NDArray[np.int64],
     row_indptr: NDArray[np.int64],
     row_nodes: NDArray[np.int32],
-    n_nodes: int,
-    start: int,
-    stop: int,
+    scratch: NDArray[np.int64],
     min_intersection: int,
-) -> NDArray[np.int64]:
-    """Return (simplex, added node, shared rows) for simplices start..stop, by simplex.
+    span: NDArray[np.int64],
+    found: NDArray[np.int64],
+) -> int:
+    """Write (simplex, added node, shared rows) for simplices span[0]..span[1], sorted.
 
-    ``last`` is the largest node of each simplex; only later nodes are added to it.
+    Parameters
+    ----------
+    indptr, rows : int64
+        The rows of each simplex.
+    last : int64[n_simplices]
+        The largest node of each; only later nodes are added to it.
+    row_indptr, row_nodes : int64[n_rows + 1], int32[nnz]
+        The nodes of each row, ascending.
+    scratch : int64[3, n]
+        At least SCRATCH more numbers than nodes; the first row is zeros, here and afterwards.
+    min_intersection : int
+        Extensions that share fewer rows are left out.
+    span : int64[2]
+        ``span[0]`` is moved to the first simplex whose extensions did not fit in ``found``.
+    found : int64[n, 3]
+        At least as long as there are nodes.
+
+    Returns
+    -------
+    int
+        How many rows of ``found`` were written.
     """
-    shared = np.zeros(n_nodes, np.int64)
-    touched = np.empty(n_nodes, np.int64)
-    found = np.empty((1024, 3), np.int64)
     n_found = 0
-    for simplex in range(start, stop):
-        n_touched = 0
-        for at in range(indptr[simplex], indptr[simplex + 1]):
-            row = rows[at]
-            entry = row_indptr[row + 1] - 1
-            while entry >= row_indptr[row] and row_nodes[entry] > last[simplex]:
-                node = row_nodes[entry]
-                if shared[node] == 0:
-                    touched[n_touched] = node
-                    n_touched += 1
-                shared[node] += 1
-                entry -= 1
-        if n_found + n_touched > found.shape[0]:
-            found = _copied(found, n_found, 2 * (n_found + n_touched))
+    while span[0] < span[1]:
+        simplex = span[0]
+        n_touched = _count_later(
+            rows, indptr[simplex], indptr[simplex + 1], last[simplex], row_indptr, row_nodes,
+            scratch,
+        )  # fmt: skip
+        fits = n_found + n_touched <= found.shape[0]
+        if fits:
+            _sort(scratch, n_touched)
         for i in range(n_touched):
-            node = touched[i]
-            if shared[node] >= min_intersection:
+            node = scratch[1, i]
+            if fits and scratch[0, node] >= min_intersection:
                 found[n_found, 0] = simplex
                 found[n_found, 1] = node
-                found[n_found, 2] = shared[node]
+                found[n_found, 2] = scratch[0, node]
                 n_found += 1
-            shared[node] = 0
-    return _copied(found, n_found, n_found)
+            scratch[0, node] = 0
+        if not fits:
+            return n_found
+        span[0] += 1
+    return n_found
 
 
+# Without a signature: only triangles need it, so it is compiled when they are asked for.
 @njit(cache=True, nogil=True)
 def gather_rows(
     indptr: NDArray[np.int64],
