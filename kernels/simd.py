@@ -92,11 +92,15 @@ def half_to_float(typingctx, bits):  # type: ignore[no-untyped-def]
 
     def arithmetic(context, builder, sig, args):  # type: ignore[no-untyped-def]
         # Shift exponent and mantissa into float32's place, then multiply by 2**112, the
-        # difference of the exponent biases: exact for normal and subnormal halves.
+        # difference of the exponent biases: exact for normal and subnormal halves. Infinity
+        # and NaN keep the largest exponent.
         wide = builder.zext(args[0], _I32)
         magnitude = builder.shl(builder.and_(wide, _I32(0x7FFF)), _I32(13))
         scaled = builder.fmul(builder.bitcast(magnitude, _F32), ir.Constant(_F32, 2.0**112))
+        finite = builder.icmp_unsigned("<", magnitude, _I32(0x7C00 << 13))
+        special = builder.or_(magnitude, _I32(0x7F800000))
+        bits = builder.select(finite, builder.bitcast(scaled, _I32), special)
         sign = builder.shl(builder.and_(wide, _I32(0x8000)), _I32(16))
-        return builder.bitcast(builder.or_(builder.bitcast(scaled, _I32), sign), _F32)
+        return builder.bitcast(builder.or_(bits, sign), _F32)
 
     return types.float32(types.uint16), hardware if HAS_F16C else arithmetic

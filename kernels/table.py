@@ -110,19 +110,24 @@ _LOADED = (ir.IntType(16), ir.FloatType(), ir.DoubleType())
 """What a number is loaded as, by kind."""
 
 
-def _four_halves(builder: Any, bits: Any) -> Any:
+def _four_halves(builder: Any, halves: Any) -> Any:
     """<4 x float> of four float16 given by their bits; see simd.half_to_float."""
     floats = ir.VectorType(ir.FloatType(), 4)
     if HAS_F16C:
-        return builder.fpext(builder.bitcast(bits, ir.VectorType(ir.HalfType(), 4)), floats)
+        return builder.fpext(builder.bitcast(halves, ir.VectorType(ir.HalfType(), 4)), floats)
     integers = ir.VectorType(ir.IntType(32), 4)
-    wide = builder.zext(bits, integers)
+    wide = builder.zext(halves, integers)
     magnitude = builder.and_(wide, ir.Constant(integers, [0x7FFF] * 4))
-    magnitude = builder.bitcast(builder.shl(magnitude, ir.Constant(integers, [13] * 4)), floats)
-    scaled = builder.fmul(magnitude, ir.Constant(floats, [2.0**112] * 4))
+    magnitude = builder.shl(magnitude, ir.Constant(integers, [13] * 4))
+    scaled = builder.fmul(
+        builder.bitcast(magnitude, floats), ir.Constant(floats, [2.0**112] * 4)
+    )
+    finite = builder.icmp_unsigned("<", magnitude, ir.Constant(integers, [0x7C00 << 13] * 4))
+    special = builder.or_(magnitude, ir.Constant(integers, [0x7F800000] * 4))
+    bits = builder.select(finite, builder.bitcast(scaled, integers), special)
     sign = builder.and_(wide, ir.Constant(integers, [0x8000] * 4))
     sign = builder.shl(sign, ir.Constant(integers, [16] * 4))
-    return builder.bitcast(builder.or_(builder.bitcast(scaled, integers), sign), floats)
+    return builder.bitcast(builder.or_(bits, sign), floats)
 
 
 @intrinsic

@@ -7,10 +7,12 @@ import pytest
 from numba import njit
 
 from topoact_gpu.kernels.pairs.cpu import (
+    EXACT,
+    FAST,
+    SINGLE,
+    _sum_address,
     pair_limits,
     pair_square,
-    pair_square_fast,
-    pair_square_single,
     within,
 )
 from topoact_gpu.kernels.pairs.reference import normalised, pair_squares
@@ -30,11 +32,10 @@ def make(n_rows, n_cols, dtype, seed=0):
 
 
 @njit
-def _all_squares(table, squares, fast):
+def _all_squares(table, sum_at, squares):
     for a in range(table.n_rows):
         for b in range(table.n_rows):
-            squares[a, b] = pair_square(table, a, b)
-            fast[a, b] = pair_square_fast(table, a, b)
+            squares[a, b] = pair_square(table, sum_at, a, b)
 
 
 @njit
@@ -44,10 +45,11 @@ def _all_within(table, limits, out):
             out[a, b] = within(table, limits, a, b)
 
 
-def all_squares(X, norms=None):
-    squares, fast = np.empty((2, len(X), len(X)))
-    _all_squares(make_table(X, norms), squares, fast)
-    return squares, fast
+def all_squares(X, norms=None, how=EXACT):
+    squares = np.empty((len(X), len(X)))
+    table = make_table(X, norms)
+    _all_squares(table, _sum_address(table.kind, norms is not None, how), squares)
+    return squares
 
 
 def norms_of(X):
@@ -72,38 +74,33 @@ def test_the_reference_is_the_definition():
 @pytest.mark.parametrize("n_cols", [1, 2, 7, 63, 500])
 def test_squares_are_the_definitions_bits(dtype, n_cols):
     X = make(30, n_cols, dtype)
-    squares, fast = all_squares(X)
+    squares = all_squares(X)
     np.testing.assert_array_equal(squares, pair_squares(X))
+    fast = all_squares(X, how=FAST)
     np.testing.assert_allclose(fast, squares, rtol=(n_cols + 4) * 2.0**-51)
-    cosine, _ = all_squares(X, norms_of(X))
+    cosine = all_squares(X, norms_of(X))
     np.testing.assert_array_equal(cosine, pair_squares(normalised(X)))
+    fast = all_squares(X, norms_of(X), FAST)
+    np.testing.assert_allclose(fast, cosine, rtol=(n_cols + 4) * 2.0**-51)
 
 
 def test_the_fast_sum_is_another_function():
     """Also when both come from numba's cache, which does not know them by their flags."""
-    squares, fast = all_squares(make(40, 130, np.float64))
-    assert (squares != fast).any()
-
-
-@njit
-def _all_singles(table, out):
-    for a in range(table.n_rows):
-        for b in range(table.n_rows):
-            out[a, b] = pair_square_single(table, a, b)
+    X = make(40, 130, np.float64)
+    assert (all_squares(X) != all_squares(X, how=FAST)).any()
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("n_cols", [1, 2, 7, 63, 500, 5000])
 def test_sums_in_float32_err_no_more_than_their_bound(dtype, n_cols):
     X = (make(12, n_cols, np.float64) * np.geomspace(1e-3, 10, n_cols)).astype(dtype)
-    squares, out = pair_squares(X), np.empty((12, 12))
-    _all_singles(make_table(X), out)
+    squares, out = pair_squares(X), all_squares(X, how=SINGLE)
     bound = (n_cols + 8) * 2.0**-24 * squares
     assert (np.abs(out - squares) <= bound).all()
     assert n_cols == 1 or (out != squares).any()
-    limits = pair_limits(1.0, n_cols)
-    assert 1 - limits.surely_single > (n_cols + 8) * 2.0**-24
-    assert limits.never_single - 1 > (n_cols + 8) * 2.0**-24
+    limits = pair_limits(make_table(X), 1.0)
+    assert 1 - limits.surely > (n_cols + 8) * 2.0**-24
+    assert limits.never - 1 > (n_cols + 8) * 2.0**-24
 
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-25, 1e-19, 1e-9, 1e9, 1e17, 1e25, 1e37])
@@ -112,7 +109,7 @@ def test_within_where_float32_squares_leave_their_range(scale):
     squares = pair_squares(X)
     for limit in (*squares[3, 4:8], 2.0**-60, 2.0**100, 2.0**-61, 1.0, 2.0**127, 2.0**-149):
         out = np.empty(squares.shape, np.bool_)
-        _all_within(make_table(X), pair_limits(limit, 60), out)
+        _all_within(make_table(X), pair_limits(make_table(X), limit), out)
         np.testing.assert_array_equal(out, squares <= limit)
 
 
@@ -124,7 +121,7 @@ def test_within_decides_ties_by_the_definition(dtype, scale):
     for square in squares[3, 4:12]:
         for limit in (square, np.nextafter(square, 0), np.nextafter(square, np.inf)):
             out = np.empty(squares.shape, np.bool_)
-            _all_within(make_table(X), pair_limits(limit, X.shape[1]), out)
+            _all_within(make_table(X), pair_limits(make_table(X), limit), out)
             np.testing.assert_array_equal(out, squares <= limit)
 
 
@@ -132,18 +129,17 @@ def test_within_decides_ties_by_the_definition(dtype, scale):
 def test_within_at_the_ends_of_float64(limit):
     X = np.vstack([make(20, 9, np.float64) * scale for scale in (1e-162, 1e-155, 1e153, 1e160, 0)])
     out = np.empty((100, 100), np.bool_)
-    _all_within(make_table(X), pair_limits(limit, 9), out)
+    _all_within(make_table(X), pair_limits(make_table(X), limit), out)
     np.testing.assert_array_equal(out, pair_squares(X) <= limit)
 
 
 def test_tables_read_any_row_stride():
     X = make(40, 12, np.float32)
     for view in (X[::3], X[::-1], X[:, 2:9], np.broadcast_to(X[0], (5, 12))):
-        squares, _ = all_squares(view)
-        np.testing.assert_array_equal(squares, pair_squares(view))
+        np.testing.assert_array_equal(all_squares(view), pair_squares(view))
     frozen = X.copy()
     frozen.flags.writeable = False
-    np.testing.assert_array_equal(all_squares(frozen)[0], pair_squares(X))
+    np.testing.assert_array_equal(all_squares(frozen), pair_squares(X))
     for wrong in (X.T, X.astype(np.int32), X[:, ::2]):
         with pytest.raises(TypeError, match="no table of"):
             make_table(wrong)

@@ -74,7 +74,7 @@ class Prepared:
         square = 2.0 * eps if cosine else eps * eps
         return Problem(
             self.table,
-            pair_limits(square, self.table.n_cols),
+            pair_limits(self.table, square),
             float(np.sqrt(square)) if cosine else eps,
             min_samples,
             self.frame,

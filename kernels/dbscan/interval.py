@@ -39,7 +39,7 @@ from topoact_gpu.kernels.dbscan.tiles import (
     empty_scratch,
 )
 from topoact_gpu.kernels.order.cpu import split_order
-from topoact_gpu.kernels.pairs.cpu import Limits, within
+from topoact_gpu.kernels.pairs.cpu import Limits, is_ordinary, within
 from topoact_gpu.kernels.product.cpu import BLOCK_ROWS, FLOAT32, PANEL_ROWS, Coding, padded_words
 from topoact_gpu.kernels.quantise.centre import Frame, centre_rows
 from topoact_gpu.kernels.quantise.cpu import pack_full, pack_prefix
@@ -94,14 +94,16 @@ class Problem:
         nothing out.
         """
         cap = 8.0 * np.sqrt(self.table.n_cols)
-        if self.limits.surely < 0:
+        if not is_ordinary(self.limits.square):
             return cap
         return min(self.eps * self.frame.unit * (1 + 2.0**-40), cap)
 
     @property
     def reach_low(self) -> float:
         """The same rounded down, for accepting; 0 accepts nothing."""
-        return 0.0 if self.limits.surely < 0 else self.eps * self.frame.unit * (1 - 2.0**-40)
+        if not is_ordinary(self.limits.square):
+            return 0.0
+        return self.eps * self.frame.unit * (1 - 2.0**-40)
 
     @property
     def superblock_rows(self) -> int:

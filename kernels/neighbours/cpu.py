@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from topoact_gpu.device import Team
-from topoact_gpu.kernels.pairs.cpu import pair_square
+from topoact_gpu.kernels.pairs.cpu import pair_square, square_address
 from topoact_gpu.kernels.quantise.centre import centre_rows
 from topoact_gpu.kernels.table import RowTable
 
@@ -40,7 +40,9 @@ def _scaled(square, unit):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _keep_nearest(table, queries, targets, products, left, right, unit, nearest):  # type: ignore[no-untyped-def]
+def _keep_nearest(  # type: ignore[no-untyped-def]
+    table, sum_at, queries, targets, products, left, right, unit, nearest
+):
     """Look at one block of products; nearest float64[n_queries, k] is ascending.
 
     ``left`` and ``right`` are lower bounds: squares less what the products may be wrong by.
@@ -51,7 +53,7 @@ def _keep_nearest(table, queries, targets, products, left, right, unit, nearest)
         for j in range(targets.size):
             lowest = own + right[j] - 2.0 * products[i, j]
             if lowest <= limit and query != targets[j]:
-                square = pair_square(table, query, targets[j])
+                square = pair_square(table, sum_at, query, targets[j])
                 if square < nearest[i, last]:
                     _insert(nearest, i, square)
                     limit = _scaled(nearest[i, last], unit)
@@ -91,7 +93,7 @@ def neighbour_squares(
     ``n_cols * 2**-24 * |x||y|``, and centring by ``2**-24`` of each row; where products are
     subnormal, by ``2**-149`` each.
     """
-    out = np.full((len(queries), k), np.inf)
+    out, sum_at = np.full((len(queries), k), np.inf), square_address(table)
     slack, underflow = (2 * table.n_cols + 64) * 2.0**-24, table.n_cols * 2.0**-147
 
     def centred(ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -112,7 +114,7 @@ def neighbour_squares(
             right, right_squares = centred(others)
             products = left @ right.T
             _keep_nearest(
-                table, some, others, products, left_squares, right_squares, unit, nearest
+                table, sum_at, some, others, products, left_squares, right_squares, unit, nearest
             )
 
     team.map(work, range(0, len(queries), _QUERIES))

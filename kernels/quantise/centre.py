@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from topoact_gpu.kernels.table import FLOAT32, FLOAT64, HALF, norm_of, number, row_at
+from topoact_gpu.kernels.table import RowTable, number
 
 __all__ = ["Frame", "centre_rows"]
 
@@ -27,32 +28,32 @@ class Frame(NamedTuple):
     """Ends of the prefix segments, in components: 0, then multiples of 8."""
 
 
-def _centre_for(kind: int) -> Any:
-    """The loop over columns for one kind of number."""
+@cache
+def _centre_for(kind: int, normed: bool) -> Any:
+    """The loop for one kind of number, compiled when it is first wanted."""
 
     @njit(nogil=True, cache=True)
-    def centre(address, norm, mean, unit, out):  # type: ignore[no-untyped-def]
-        if norm > 0.0:
-            for k in range(mean.size):
-                out[k] = number(address, k, kind) / norm * unit - mean[k]
-        else:
-            for k in range(mean.size):
-                out[k] = number(address, k, kind) * unit - mean[k]
+    def centre(address, stride, norms, ids, mean, unit, out):  # type: ignore[no-untyped-def]
+        for r in range(ids.size):
+            at, own = address + ids[r] * stride, out[r]
+            if normed:
+                norm = norms[ids[r]]
+                for k in range(mean.size):
+                    own[k] = number(at, k, kind) / norm * unit - mean[k]
+            else:
+                for k in range(mean.size):
+                    own[k] = number(at, k, kind) * unit - mean[k]
 
     return centre
 
 
-_HALF, _FLOAT32, _FLOAT64 = (_centre_for(kind) for kind in (HALF, FLOAT32, FLOAT64))
-
-
-@njit(nogil=True, cache=True)
-def centre_rows(table, ids, mean, unit, out):  # type: ignore[no-untyped-def]
+def centre_rows(
+    table: RowTable,
+    ids: NDArray[np.int64],
+    mean: NDArray[np.float64],
+    unit: float,
+    out: NDArray[np.float32],
+) -> None:
     """out[r] = float32(row ids[r] * unit - mean), the subtraction in float64."""
-    for r in range(ids.size):
-        address, norm = row_at(table, ids[r]), norm_of(table, ids[r])
-        if table.kind == HALF:
-            _HALF(address, norm, mean, unit, out[r])
-        elif table.kind == FLOAT32:
-            _FLOAT32(address, norm, mean, unit, out[r])
-        else:
-            _FLOAT64(address, norm, mean, unit, out[r])
+    centre = _centre_for(table.kind, table.norms.size > 0)
+    centre(table.address, table.stride, table.norms, ids, mean, unit, out)

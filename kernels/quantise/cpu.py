@@ -65,10 +65,10 @@ def _quantise(numbers, scale, steps):  # type: ignore[no-untyped-def]
             rest = one - scale * step
             some_lost += rest * rest
             some_norm += one * one
-        total += some
-        squares += some_squares
-        norm += some_norm
-        lost += some_lost
+        total += np.float64(some)
+        squares += np.float64(some_squares)
+        norm += np.float64(some_norm)
+        lost += np.float64(some_lost)
     return total, squares, norm, lost
 
 
