@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 from threadpoolctl import threadpool_limits
 
 from topoact_gpu.kernels.product.cpu import AVX2, FLOAT32, PANEL_ROWS, PORTABLE, VNNI, coding_of
@@ -21,6 +22,7 @@ from topoact_gpu.kernels.quantise.floats import pack_full_floats, pack_prefix_fl
 from topoact_gpu.kernels.quantise.frame import make_frame
 from topoact_gpu.kernels.quantise.panels import (
     Panels,
+    empty_buffers,
     empty_panels,
     pack_left,
     permute_panels,
@@ -106,13 +108,18 @@ class Packed:
 WAYS = {"int8": VNNI, "int8 up to 63": AVX2, "float32": FLOAT32}
 
 
-def gathered(panel_bytes, coding, n_rows, n_words):
+@njit
+def gather(panel_words, coding, some, n_words, out):
+    pack_left(panel_words, coding, some, n_words, out, 0)
+
+
+def gathered(panel_words, coding, n_rows, n_words):
     """Packed rows as a matrix of numbers: the left operand, read back."""
     out, words = [], np.empty(8 * n_words, np.int32)
     dtype = np.float32 if coding.kind == FLOAT32 else np.int8
     for start in range(0, n_rows, 8):
         some = np.arange(start, min(start + 8, n_rows), dtype=np.int32)
-        pack_left(panel_bytes, coding, some, n_words, words, 0)
+        gather(panel_words, coding, some, n_words, words)
         rows = np.ascontiguousarray(words.reshape(n_words, 8).T).view(dtype)
         out.append(rows[: len(some)])
     return np.concatenate(out).astype(np.float64)
@@ -128,15 +135,16 @@ def make_packed(X, eps, how):
     reach, ends = eps * frame.unit * (1 + 2.0**-40), frame.ends
     panels = empty_panels(len(X), X.shape[1], len(ends), coding)
     n_prefix = int(ends[-1]) // coding.columns
-    size = -(-len(X) // PANEL_ROWS) * PANEL_ROWS * 4 * n_prefix
-    panels = panels._replace(prefix=aligned(size, np.uint8))
+    size = -(-len(X) // PANEL_ROWS) * PANEL_ROWS * n_prefix
+    panels = panels._replace(prefix=aligned(size, np.int32))
     components = centred @ frame.basis[:, : int(ends[-1])]
     picks = np.arange(len(X), dtype=np.int32)
     floats = coding.kind == FLOAT32
-    (pack_full_floats if floats else pack_full)(panels, 0, centred, picks, reach)
-    (pack_prefix_floats if floats else pack_prefix)(
-        panels, 0, components, picks, ends, frame.basis_error, reach
-    )
+    pack = pack_full_floats if floats else pack_full
+    pack(panels, 0, centred, picks, reach, empty_buffers(panels.n_words, coding))
+    pack = pack_prefix_floats if floats else pack_prefix
+    buffers = empty_buffers(n_prefix, coding)
+    pack(panels, 0, components, picks, ends, frame.basis_error, reach, buffers)
     full = gathered(panels.full, coding, len(X), panels.n_words)
     products = [full @ full.T]
     if floats:
@@ -292,12 +300,13 @@ def test_panels_hold_the_rows(kind):
     n_words = panels.n_words
     panels.rows[:] = panels.local[:] = panels.block[:] = ids
     pack = pack_full_floats if kind == FLOAT32 else pack_full
-    pack(panels, 0, centred, ids.astype(np.int32), frame.unit * (1 + 2.0**-40))
+    buffers = empty_buffers(n_words, coding)
+    pack(panels, 0, centred, ids.astype(np.int32), frame.unit * (1 + 2.0**-40), buffers)
     numbers = gathered(panels.full, coding, 100, n_words)
     assert (numbers[:, 37:] == 0).all()
     scale = panels.scale[:, None]
     assert (np.abs(numbers[:, :37] * scale - centred) <= 0.5001 * scale).all()
-    in_panels = panels.full.view(np.int32).reshape(-1, n_words, PANEL_ROWS).swapaxes(1, 2)
+    in_panels = panels.full.reshape(-1, n_words, PANEL_ROWS).swapaxes(1, 2)
     words = np.ascontiguousarray(in_panels.reshape(-1, n_words)[:100])
     if kind == FLOAT32:
         np.testing.assert_array_equal(words.view(np.float32), numbers.astype(np.float32))
@@ -309,11 +318,10 @@ def test_panels_hold_the_rows(kind):
         assert np.abs(numbers).max() == coding.top
         np.testing.assert_array_equal(panels.sums[:, -1], -coding.offset * numbers.sum(1))
     some = np.array([3, 99, 50, 7, 48], np.int32)
-    moved = empty_panels(5, 37, len(frame.ends), coding)
-    permute_panels(panels, some, moved)
+    moved = permute_panels(panels, some, 37)
     np.testing.assert_array_equal(gathered(moved.full, coding, 5, n_words), numbers[some])
     left = np.empty(8 * n_words, np.int32)
-    pack_left(panels.full, coding, some, n_words, left, 0)
+    gather(panels.full, coding, some, n_words, left)
     assert (left.reshape(n_words, 8)[:, 5:] == 0).all()
     for name in ("rows", "local", "block", "scale", "square", "lost", "norm"):
         np.testing.assert_array_equal(getattr(moved, name), getattr(panels, name)[some])

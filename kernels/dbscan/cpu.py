@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from topoact_gpu.kernels.compiled import helper, kernel
 from topoact_gpu.kernels.dbscan.forest import find
 from topoact_gpu.kernels.dbscan.tiles import (
     BLOCK_LIMITS,
@@ -32,7 +33,6 @@ from topoact_gpu.kernels.dbscan.tiles import (
 )
 from topoact_gpu.kernels.product.cpu import (
     BLOCK_ROWS,
-    FLOAT32,
     LANES,
     PANEL_ROWS,
     dot_block,
@@ -45,7 +45,7 @@ from topoact_gpu.kernels.simd import atomic_add, trailing_zeros
 __all__ = ["pack_chunk", "rows_alive", "scanner"]
 
 
-@njit(nogil=True, cache=True)
+@helper
 def pack_chunk(scan, panels, positions, scratch):  # type: ignore[no-untyped-def]
     """Bring the left rows of a chunk into the form that dot_block and survivors read."""
     n_stages = panels.left.shape[1]
@@ -69,7 +69,7 @@ def pack_chunk(scan, panels, positions, scratch):  # type: ignore[no-untyped-def
                         scratch.left[at * 4 + term] = np.inf if term == 1 else 0.0
 
 
-@njit(nogil=True, cache=True)
+@helper
 def rows_alive(masks):  # type: ignore[no-untyped-def]
     """Bit for each left row with a surviving pair, and the number of them."""
     bits, count = 0, 0
@@ -174,11 +174,10 @@ def _collect(masks, tile, positions, start, low, places, products, count):  # ty
     return count
 
 
-@njit(nogil=True, cache=True)
-def _describe_blocks(forest, panels, positions):  # type: ignore[no-untyped-def]
-    """Root and block number shared by the rows of each left block, or -1."""
+@helper
+def _describe_blocks(forest, panels, positions, roots, blocks):  # type: ignore[no-untyped-def]
+    """Root and block number shared by the rows of each left block, or -1; how many there are."""
     n_blocks = -(-positions.size // BLOCK_ROWS)
-    roots, blocks = np.empty(n_blocks, np.int32), np.empty(n_blocks, np.int32)
     for b in range(n_blocks):
         start = b * BLOCK_ROWS
         roots[b] = root_of_block(
@@ -188,14 +187,12 @@ def _describe_blocks(forest, panels, positions):  # type: ignore[no-untyped-def]
         for p in range(start, min(start + BLOCK_ROWS, positions.size)):
             if panels.block[positions[p]] != blocks[b]:
                 blocks[b] = -1
-    return roots, blocks
+    return n_blocks
 
 
 def scanner(kind: int) -> Any:
     """The scan for one kind of product (:mod:`topoact_gpu.kernels.product.cpu`)."""
-    number = np.float32 if kind == FLOAT32 else np.int32
-
-    @njit(nogil=True, cache=True)
+    @kernel
     def scan_positions(  # type: ignore[no-untyped-def]
         table, limits, forest, scan, left, right, all_positions, panel_range, block_panels,
         next_chunk, scratch, counters, stop
@@ -230,7 +227,8 @@ def scanner(kind: int) -> Any:
         left_local, right_local, right_block = left.local, right.local, right.block
         words, checks, n_segments = scan.words, scan.checks, scan.n_segments
         masks, places, products = scratch.masks, scratch.places, scratch.products
-        tile, at, n_full = scratch.tile.view(number), _places_of(scratch, right), left.n_words
+        tile, roots, blocks = scratch.tile, scratch.roots, scratch.blocks
+        at, n_full = _places_of(scratch, right), left.n_words
         tested, skipped, n_prefix_tiles, n_row_tiles, n_full_tiles = 0, 0, 0, 0, 0
         while not stop[0]:
             first = atomic_add(next_chunk, 0, np.int64(1)) * CHUNK_ROWS
@@ -244,8 +242,8 @@ def scanner(kind: int) -> Any:
             if block_panels:
                 end_panel = min(end_panel, (own_panel // block_panels + 1) * block_panels)
             pack_chunk(scan, left, positions, scratch)
-            roots, blocks = _describe_blocks(forest, left, positions)
-            n_rows, n_candidates = positions.size, 0
+            n_blocks = _describe_blocks(forest, left, positions, roots, blocks)
+            n_rows, n_candidates = positions.size, np.int64(0)
             for panel in range(first_panel, end_panel):
                 if stop[0]:
                     break
@@ -253,7 +251,7 @@ def scanner(kind: int) -> Any:
                 high = min(low + PANEL_ROWS, n_right)
                 root = root_of_run(degree, parent, minimum, right_local, low, high)
                 block = common_run(right_block, low, high) if scan.skip_block else np.int32(-1)
-                for b in range(roots.size):
+                for b in range(n_blocks):
                     start = b * BLOCK_ROWS
                     if scan.upper and high - 1 <= positions[start]:
                         break
@@ -293,7 +291,7 @@ def scanner(kind: int) -> Any:
                             table, limits, forest, scan, left, right, places, products,
                             n_candidates, counters,
                         )
-                        n_candidates = 0
+                        n_candidates = np.int64(0)
                     n_candidates = _collect(
                         masks, tile, positions, start, low, places, products, n_candidates
                     )

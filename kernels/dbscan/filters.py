@@ -14,10 +14,10 @@ import os
 from functools import cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from topoact_gpu.errors import ParameterError
+from topoact_gpu.kernels.compiled import kernel
 from topoact_gpu.kernels.product.cpu import (
     AVX2,
     BLOCK_ROWS,
@@ -47,7 +47,7 @@ def coding_for(filter_name: str) -> Coding:
 
 
 def _multiplier(kind: int):  # type: ignore[no-untyped-def]
-    @njit(nogil=True, cache=True)
+    @kernel
     def multiply(left, right, start, n_words, tile):  # type: ignore[no-untyped-def]
         at = left.ctypes.data, right.ctypes.data, start.ctypes.data, tile.ctypes.data
         dot_block(at[0], at[1], n_words, at[2], at[3], True, kind)

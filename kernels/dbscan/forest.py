@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from topoact_gpu.kernels.compiled import helper, kernel
 from topoact_gpu.kernels.simd import atomic_add, compare_and_swap
 
 __all__ = ["Forest", "empty_forest", "find", "found", "labels_from_forest", "settled"]
@@ -52,7 +52,7 @@ def empty_forest(n_rows: int, min_samples: int) -> Forest:
     )
 
 
-@njit(nogil=True, cache=True)
+@helper
 def find(parent, row):  # type: ignore[no-untyped-def]
     """Root of a row, halving the path (a stale store still names an ancestor: harmless)."""
     while True:
@@ -66,7 +66,7 @@ def find(parent, row):  # type: ignore[no-untyped-def]
         row = top
 
 
-@njit(nogil=True, cache=True)
+@helper
 def _unite(parent, a, b):  # type: ignore[no-untyped-def]
     """Hang the larger root below the smaller; retry when another thread was first."""
     while True:
@@ -79,7 +79,7 @@ def _unite(parent, a, b):  # type: ignore[no-untyped-def]
             return
 
 
-@njit(nogil=True, cache=True)
+@helper
 def settled(forest, a, b):  # type: ignore[no-untyped-def]
     """Both rows are known to be core and joined: their pair can't change anything."""
     if forest.degree[a] < forest.min_samples or forest.degree[b] < forest.min_samples:
@@ -87,7 +87,7 @@ def settled(forest, a, b):  # type: ignore[no-untyped-def]
     return find(forest.parent, a) == find(forest.parent, b)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def found(forest, a, b):  # type: ignore[no-untyped-def]
     """Report a pair within eps."""
     degree_a = atomic_add(forest.degree, a, np.int32(1)) + 1
@@ -100,9 +100,9 @@ def found(forest, a, b):  # type: ignore[no-untyped-def]
     forest.second[place] = b
 
 
-@njit(nogil=True, cache=True)
-def labels_from_forest(forest):  # type: ignore[no-untyped-def]
-    """Labels int64[n_rows] after all pairs have been reported, and the number of clusters.
+@kernel
+def _label(forest, labels):  # type: ignore[no-untyped-def]
+    """Fill labels, all -1, after all pairs have been reported; the number of clusters.
 
     Clusters are numbered by their smallest core row; a border row takes the smallest label
     among the core rows within eps.
@@ -113,7 +113,6 @@ def labels_from_forest(forest):  # type: ignore[no-untyped-def]
         a, b = forest.first[p], forest.second[p]
         if forest.degree[a] >= minimum and forest.degree[b] >= minimum:
             _unite(forest.parent, a, b)
-    labels = np.full(n_rows, -1, np.int64)
     n_clusters = 0
     for row in range(n_rows):
         if forest.degree[row] >= minimum:
@@ -127,10 +126,16 @@ def labels_from_forest(forest):  # type: ignore[no-untyped-def]
     for p in range(forest.n_pending[0]):
         _adopt(forest, labels, forest.first[p], forest.second[p])
         _adopt(forest, labels, forest.second[p], forest.first[p])
-    return labels, n_clusters
+    return n_clusters
 
 
-@njit(nogil=True, cache=True)
+def labels_from_forest(forest: Forest) -> tuple[NDArray[np.int64], int]:
+    """Labels int64[n_rows], -1 for noise, and the number of clusters."""
+    labels = np.full(len(forest.degree), -1, np.int64)
+    return labels, int(_label(forest, labels))
+
+
+@helper
 def _adopt(forest, labels, core, border):  # type: ignore[no-untyped-def]
     """Give a border row the label of a core row within eps, if that is smaller."""
     minimum = forest.min_samples

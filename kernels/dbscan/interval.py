@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from topoact_gpu.device import Team
 from topoact_gpu.errors import CapacityError
+from topoact_gpu.kernels.compiled import kernel
 from topoact_gpu.kernels.dbscan.cpu import scanner
 from topoact_gpu.kernels.dbscan.filters import coding_for
 from topoact_gpu.kernels.dbscan.forest import (
@@ -34,7 +34,6 @@ from topoact_gpu.kernels.dbscan.plan import Plan, best_plan, prober
 from topoact_gpu.kernels.dbscan.tiles import (
     CHUNK_ROWS,
     COUNTERS,
-    PANEL_WORD,
     Scan,
     empty_scratch,
 )
@@ -44,7 +43,7 @@ from topoact_gpu.kernels.product.cpu import BLOCK_ROWS, FLOAT32, PANEL_ROWS, Cod
 from topoact_gpu.kernels.quantise.centre import Frame, centre_rows
 from topoact_gpu.kernels.quantise.cpu import pack_full, pack_prefix
 from topoact_gpu.kernels.quantise.floats import pack_full_floats, pack_prefix_floats
-from topoact_gpu.kernels.quantise.panels import Panels, empty_panels, permute_panels
+from topoact_gpu.kernels.quantise.panels import Panels, empty_buffers, empty_panels, permute_panels
 from topoact_gpu.kernels.table import RowTable, aligned
 
 __all__ = ["Clustered", "PanelRun", "Problem", "cluster_rows"]
@@ -143,33 +142,35 @@ def cluster_rows(problem: Problem, ids: NDArray[np.int64], team: Team) -> Cluste
     return Clustered(labels, forest.degree >= problem.min_samples, n_clusters, counters)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _all_pairs(table, limits, forest, ids):  # type: ignore[no-untyped-def]
     for i in range(ids.size):
         for j in range(i + 1, ids.size):
-            if settled(forest, i, j):
+            if settled(forest, np.int32(i), np.int32(j)):
                 continue
             if within(table, limits, ids[i], ids[j]):
-                found(forest, i, j)
+                found(forest, np.int32(i), np.int32(j))
 
 
-@njit(nogil=True, cache=True)
-def _core_roots(forest):  # type: ignore[no-untyped-def]
-    """Root of each core row known so far, -1 for the others."""
-    roots = np.full(forest.degree.size, -1, np.int32)
+@kernel
+def _fill_roots(forest, roots):  # type: ignore[no-untyped-def]
     for row in range(roots.size):
         if forest.degree[row] >= forest.min_samples:
-            roots[row] = find(forest.parent, row)
+            roots[row] = find(forest.parent, np.int32(row))
+
+
+def _core_roots(forest: Forest) -> NDArray[np.int32]:
+    """Root of each core row known so far, -1 for the others."""
+    roots = np.full(len(forest.degree), -1, np.int32)
+    _fill_roots(forest, roots)
     return roots
 
 
-@njit(nogil=True, cache=True)
-def _best_connected(order, degree, block_rows, n_wanted):  # type: ignore[no-untyped-def]
-    """About ``n_wanted`` rows, ascending: those of highest degree in each block of the order."""
+@kernel
+def _choose_best(order, degree, block_rows, n_wanted, chosen):  # type: ignore[no-untyped-def]
     n_blocks = -(-order.size // block_rows)
     per_block = max(n_wanted // n_blocks, 1)
     step = max(n_blocks / n_wanted, 1.0)
-    chosen = np.zeros(order.size, np.bool_)
     at = 0.0
     while at < n_blocks:
         low = int(at) * block_rows
@@ -181,6 +182,14 @@ def _best_connected(order, degree, block_rows, n_wanted):  # type: ignore[no-unt
                     best = order[p]
             chosen[best] = True
         at += step
+
+
+def _best_connected(
+    order: NDArray[np.int32], degree: NDArray[np.int32], block_rows: int, n_wanted: int
+) -> NDArray[np.int32]:
+    """About ``n_wanted`` rows, ascending: those of highest degree in each block of the order."""
+    chosen = np.zeros(len(order), np.bool_)
+    _choose_best(order, degree, block_rows, n_wanted, chosen)
     return np.flatnonzero(chosen).astype(np.int32)
 
 
@@ -205,10 +214,14 @@ class PanelRun:
         frame, n_rows, n_cols = self.problem.frame, len(self.ids), self.problem.table.n_cols
         self.coding, n_stages = self.problem.coding, len(frame.ends)
         self.slack = _acceptance_slack(self.coding, n_cols)
+        floats = self.coding.kind == FLOAT32
+        self._packing = (
+            (pack_full_floats, pack_prefix_floats) if floats else (pack_full, pack_prefix)
+        )
         words = padded_words(n_cols, self.coding.columns), int(self._words(frame.ends)[-1])
         threads = range(self.team.n_threads)
         self.counters = np.zeros((len(threads), len(COUNTERS)), np.int64)
-        self.scratch = [empty_scratch(*words, n_stages) for _ in threads]
+        self.scratch = [empty_scratch(self.coding.kind, *words, n_stages) for _ in threads]
         self.sampled = np.zeros(n_rows, np.uint8)
         self.no_plan = Plan(0, np.zeros(n_stages, np.bool_), 0)
         self.ends = frame.ends[:1]
@@ -300,14 +313,14 @@ class PanelRun:
         frame, reach = self.problem.frame, self.problem.reach
         n_cols, n_stages = self.problem.table.n_cols, len(frame.ends)
         panels = empty_panels(len(local), n_cols, n_stages, self.coding)
-        pack = pack_full_floats if self.coding.kind == FLOAT32 else pack_full
+        pack, n_words = self._packing[0], panels.n_words
         panels.local[:] = local
         panels.rows[:] = self.ids[local]
         panels.block[:] = self.block_of[local]
 
         def work(piece: slice) -> None:
             rows, picks = self._centred(local[piece])
-            pack(panels, piece.start, rows, picks, reach)
+            pack(panels, piece.start, rows, picks, reach, empty_buffers(n_words, self.coding))
 
         self.team.map(work, self._pieces(len(local)))
         return panels
@@ -316,13 +329,14 @@ class PanelRun:
         """The same panels with their leading components packed too."""
         frame, reach, n_rows = self.problem.frame, self.problem.reach, len(panels.rows)
         n_panels, n_words = -(-n_rows // PANEL_ROWS), int(self._words(ends)[-1])
-        panels = panels._replace(prefix=aligned(n_panels * PANEL_WORD * n_words, np.uint8))
+        panels = panels._replace(prefix=aligned(n_panels * PANEL_ROWS * n_words, np.int32))
         basis = np.ascontiguousarray(frame.basis[:, : int(ends[-1])])
-        pack = pack_prefix_floats if self.coding.kind == FLOAT32 else pack_prefix
+        pack = self._packing[1]
 
         def work(piece: slice) -> None:
             components, picks = self._projected(panels.local[piece], basis)
-            pack(panels, piece.start, components, picks, ends, frame.basis_error, reach)
+            buffers = empty_buffers(n_words, self.coding)
+            pack(panels, piece.start, components, picks, ends, frame.basis_error, reach, buffers)
 
         self.team.map(work, self._pieces(n_rows))
         return panels
@@ -390,10 +404,8 @@ class PanelRun:
         self.order = self.order[positions]
         self.packed.clear()
         if whole is not None:
-            n_cols, n_stages = self.problem.table.n_cols, whole.left.shape[1]
-            panels = empty_panels(len(positions), n_cols, n_stages, self.coding)
-            permute_panels(whole, positions, panels)
-            self.packed[(0, len(positions))] = panels
+            n_cols = self.problem.table.n_cols
+            self.packed[(0, len(positions))] = permute_panels(whole, positions, n_cols)
         return int((~inside).sum())
 
     def _report_rest(self, n_open: int) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from topoact_gpu.kernels.compiled import kernel
 from topoact_gpu.kernels.dbscan.cpu import pack_chunk, rows_alive
 from topoact_gpu.kernels.dbscan.tiles import BLOCK_LIMITS, BLOCK_WORD, PANEL_LIMITS, PANEL_WORD
 from topoact_gpu.kernels.product.cpu import (
@@ -59,7 +59,7 @@ class Plan:
 def prober(kind: int) -> Any:
     """The probe for one kind of product."""
 
-    @njit(nogil=True, cache=True)
+    @kernel
     def probe_prefix(scan, left, right, positions, panels, scratch):  # type: ignore[no-untyped-def]
         """Try the tiles of some left rows with some panels, by each prefix.
 
@@ -105,7 +105,7 @@ def prober(kind: int) -> Any:
     return probe_prefix
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _cheapest_plan(alive, words, few, full, row, word, test, build):  # type: ignore[no-untyped-def]
     """The cheapest set of prefix tests for sample tiles, given rough costs in nanoseconds.
 

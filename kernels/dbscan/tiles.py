@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from topoact_gpu.kernels.compiled import helper
 from topoact_gpu.kernels.dbscan.forest import find, found
 from topoact_gpu.kernels.pairs.cpu import within
-from topoact_gpu.kernels.product.cpu import BLOCK_ROWS, LANES, PANEL_ROWS
+from topoact_gpu.kernels.product.cpu import BLOCK_ROWS, FLOAT32, LANES, PANEL_ROWS
 from topoact_gpu.kernels.table import aligned
 
 __all__ = [
@@ -84,13 +84,15 @@ class Scratch(NamedTuple):
     prefix: NDArray[np.int32]
     left: NDArray[np.float32]
     sums: NDArray[np.int32]
-    tile: NDArray[np.int32]
+    tile: NDArray[np.int32] | NDArray[np.float32]
     masks: NDArray[np.uint16]
     places: NDArray[np.int32]
     products: NDArray[np.float64]
+    roots: NDArray[np.int32]
+    blocks: NDArray[np.int32]
 
 
-def empty_scratch(n_words: int, n_prefix_words: int, n_stages: int) -> Scratch:
+def empty_scratch(kind: int, n_words: int, n_prefix_words: int, n_stages: int) -> Scratch:
     """Working memory for one thread."""
     n_blocks = CHUNK_ROWS // BLOCK_ROWS
     return Scratch(
@@ -98,14 +100,16 @@ def empty_scratch(n_words: int, n_prefix_words: int, n_stages: int) -> Scratch:
         aligned(max(n_blocks * BLOCK_ROWS * n_prefix_words, 1), np.int32),
         aligned(n_blocks * n_stages * BLOCK_ROWS * 4, np.float32),
         aligned(n_blocks * n_stages * BLOCK_ROWS, np.int32),
-        aligned(BLOCK_ROWS * PANEL_ROWS, np.int32),
+        aligned(BLOCK_ROWS * PANEL_ROWS, np.float32 if kind == FLOAT32 else np.int32),
         aligned(BLOCK_ROWS * PANEL_ROWS // LANES, np.uint16),
         np.empty((_N_CANDIDATES, 2), np.int32),
         np.empty(_N_CANDIDATES, np.float64),
+        np.empty(n_blocks, np.int32),
+        np.empty(n_blocks, np.int32),
     )
 
 
-@njit(nogil=True, cache=True)
+@helper
 def root_of_run(degree, parent, minimum, local, low, high):  # type: ignore[no-untyped-def]
     """Root shared by the rows local[low:high] when all are core and joined, else -1."""
     root = np.int32(-1)
@@ -121,7 +125,7 @@ def root_of_run(degree, parent, minimum, local, low, high):  # type: ignore[no-u
     return root
 
 
-@njit(nogil=True, cache=True)
+@helper
 def root_of_block(degree, parent, minimum, local, positions, low):  # type: ignore[no-untyped-def]
     """The same for the rows at positions[low : low + 8]."""
     root = np.int32(-1)
@@ -137,7 +141,7 @@ def root_of_block(degree, parent, minimum, local, positions, low):  # type: igno
     return root
 
 
-@njit(nogil=True, cache=True)
+@helper
 def common_run(numbers, low, high):  # type: ignore[no-untyped-def]
     """The number shared by numbers[low:high], or -1."""
     for p in range(low + 1, high):
@@ -146,7 +150,7 @@ def common_run(numbers, low, high):  # type: ignore[no-untyped-def]
     return numbers[low]
 
 
-@njit(nogil=True, cache=True)
+@helper
 def report_candidates(  # type: ignore[no-untyped-def]
     table, limits, forest, scan, left, right, places, products, n_candidates, counters
 ):
@@ -184,7 +188,7 @@ def report_candidates(  # type: ignore[no-untyped-def]
     counters[WITHIN] += n_within
 
 
-@njit(nogil=True, cache=True)
+@helper
 def n_wanted(positions, start, low, high):  # type: ignore[no-untyped-def]
     """Pairs (i, j) of a tile with j > i."""
     total = 0

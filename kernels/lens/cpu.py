@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from topoact_gpu.kernels.compiled import helper, kernel
 from topoact_gpu.kernels.table import FLOAT32, FLOAT64, HALF, RowTable, four_numbers, number
 
 __all__ = ["ROW_LENSES", "row_lens"]
@@ -18,7 +18,7 @@ _L2, _L1, _LINF, _MEAN, _MAX, _STD = range(6)
 _TOGETHER = 8
 
 
-@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@helper
 def _with(total, one, mean, code):  # type: ignore[no-untyped-def]
     """The total with one more number."""
     if code == _L2:
@@ -39,7 +39,7 @@ def _loop_for(kind: int, code: int) -> Any:
     What takes one step a row, such as the root of a norm, is left to numpy.
     """
 
-    @njit(nogil=True, cache=True)
+    @kernel
     def lens_rows(address, stride, n_rows, n_cols, mean, out):  # type: ignore[no-untyped-def]
         n_fours = n_cols // 4 * 4
         for start in range(0, n_rows, _TOGETHER):

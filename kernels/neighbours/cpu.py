@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from topoact_gpu.device import Team
+from topoact_gpu.kernels.compiled import helper, kernel
 from topoact_gpu.kernels.pairs.cpu import pair_square, square_address
 from topoact_gpu.kernels.quantise.centre import centre_rows
 from topoact_gpu.kernels.table import RowTable
@@ -22,7 +22,7 @@ __all__ = ["neighbour_squares"]
 _QUERIES, _TARGETS = 128, 1024
 
 
-@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@helper
 def _insert(nearest, i, square):  # type: ignore[no-untyped-def]
     """Put a square in its place among the ascending k smallest of row i."""
     place = nearest.shape[1] - 1
@@ -32,14 +32,14 @@ def _insert(nearest, i, square):  # type: ignore[no-untyped-def]
     nearest[i, place] = square
 
 
-@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@helper
 def _scaled(square, unit):  # type: ignore[no-untyped-def]
     """A squared distance in the frame's unit, rounded up; the unit's square may be 0."""
     distance = math.sqrt(square) * unit
     return distance * distance * (1 + 1e-9)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _keep_nearest(  # type: ignore[no-untyped-def]
     table, sum_at, queries, targets, products, left, right, unit, nearest
 ):

@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
+from topoact_gpu.kernels.compiled import helper
+
 __all__ = ["SCRATCH", "extend", "fill_nodes", "gather_rows"]
 
 SCRATCH = 64
@@ -48,7 +50,7 @@ def fill_nodes(
 
 
 # What only `extend` calls needs no signature and no way in from Python: both take time to compile.
-@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@helper
 def _sort(table: NDArray[np.int64], n: int) -> None:
     """Sort the first ``n`` of table[1] (Shell's way: no memory, and little to compile)."""
     gap = 1
@@ -64,7 +66,7 @@ def _sort(table: NDArray[np.int64], n: int) -> None:
         gap //= 3
 
 
-@njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@helper
 def _count_later(
     rows: NDArray[np.int64],
     start: int,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numpy.typing import NDArray
+
+from topoact_gpu.kernels.compiled import helper, kernel
 
 __all__ = ["split_order"]
 
 
-@njit(nogil=True, cache=True)
+@helper
 def _widest(coordinates, order, low, high):  # type: ignore[no-untyped-def]
     """The coordinate with the largest variance among order[low:high]."""
     best, best_spread = 0, -1.0
@@ -24,7 +26,7 @@ def _widest(coordinates, order, low, high):  # type: ignore[no-untyped-def]
     return best
 
 
-@njit(nogil=True, cache=True)
+@helper
 def _select(coordinates, order, low, high, middle, axis):  # type: ignore[no-untyped-def]
     """Partition order[low:high] so that the smaller ones come before place ``middle``."""
     high -= 1
@@ -48,8 +50,26 @@ def _select(coordinates, order, low, high, middle, axis):  # type: ignore[no-unt
             return
 
 
-@njit(nogil=True, cache=True)
-def split_order(coordinates, panel, block):  # type: ignore[no-untyped-def]
+@kernel
+def _split(coordinates, panel, block, order, stack):  # type: ignore[no-untyped-def]
+    """Split order, which holds all rows, again and again; ``stack`` int64[128, 2] is scratch."""
+    n_rows = coordinates.shape[0]
+    stack[0, 0], stack[0, 1] = 0, n_rows
+    depth = 1
+    while depth:
+        depth -= 1
+        low, high = stack[depth, 0], stack[depth, 1]
+        if high - low <= block:
+            continue
+        unit = panel if high - low > panel else block
+        middle = low + max((high - low) // (2 * unit), 1) * unit
+        _select(coordinates, order, low, high, middle, _widest(coordinates, order, low, high))
+        stack[depth, 0], stack[depth, 1] = low, middle
+        stack[depth + 1, 0], stack[depth + 1, 1] = middle, high
+        depth += 2
+
+
+def split_order(coordinates: NDArray[np.float32], panel: int, block: int) -> NDArray[np.int32]:
     """Order of rows after median splits down to ``panel`` rows, and those to ``block`` rows.
 
     Parameters
@@ -68,20 +88,6 @@ def split_order(coordinates, panel, block):  # type: ignore[no-untyped-def]
     -----
     O(n log n) time, no memory beyond the result.
     """
-    n_rows = coordinates.shape[0]
-    order = np.arange(n_rows).astype(np.int32)
-    stack = np.empty((128, 2), np.int64)
-    stack[0] = 0, n_rows
-    depth = 1
-    while depth:
-        depth -= 1
-        low, high = stack[depth]
-        if high - low <= block:
-            continue
-        unit = panel if high - low > panel else block
-        middle = low + max((high - low) // (2 * unit), 1) * unit
-        _select(coordinates, order, low, high, middle, _widest(coordinates, order, low, high))
-        stack[depth] = low, middle
-        stack[depth + 1] = middle, high
-        depth += 2
+    order = np.arange(len(coordinates), dtype=np.int32)
+    _split(coordinates, panel, block, order, np.empty((128, 2), np.int64))
     return order

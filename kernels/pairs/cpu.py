@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
+from topoact_gpu.kernels.compiled import helper
 from topoact_gpu.kernels.table import FLOAT64, RowTable, norm_of, number, row_at, single
 
 __all__ = [
@@ -147,7 +148,7 @@ def pair_square(table, sum_at, a, b):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(nogil=True, cache=True)
+@helper
 def within(table, limits, a, b):  # type: ignore[no-untyped-def]
     """Whether rows a and b lie within eps, exactly as the definition says."""
     rough = pair_square(table, limits.rough_at, a, b)

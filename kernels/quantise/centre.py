@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from topoact_gpu.kernels.compiled import kernel
 from topoact_gpu.kernels.table import RowTable, number
 
 __all__ = ["Frame", "centre_rows"]
@@ -32,7 +32,7 @@ class Frame(NamedTuple):
 def _centre_for(kind: int, normed: bool) -> Any:
     """The loop for one kind of number, compiled when it is first wanted."""
 
-    @njit(nogil=True, cache=True)
+    @kernel
     def centre(address, stride, norms, ids, mean, unit, out):  # type: ignore[no-untyped-def]
         for r in range(ids.size):
             at, own = address + ids[r] * stride, out[r]

@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from topoact_gpu.kernels.compiled import helper, kernel
 from topoact_gpu.kernels.quantise.panels import (
     HALF_ULP,
     NORM_ERROR,
@@ -35,16 +36,21 @@ _CHUNK = 128
 """Columns summed in float32 before float64 takes over; see NORM_ERROR."""
 
 
-@njit(nogil=True, cache=True)
-def _largest(bits):  # type: ignore[no-untyped-def]
-    """Largest absolute value of floats given by their bits, as bits: these sort alike."""
-    largest = np.int32(0)
-    for k in range(bits.size):
-        largest = max(largest, bits[k] & np.int32(0x7FFFFFFF))
-    return largest
+@njit(
+    nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, fastmath={"reassoc", "nsz", "nnan"}
+)
+def _scale_of(numbers, top):  # type: ignore[no-untyped-def]
+    """Scale by which a row fits int8 numbers up to ``top``."""
+    largest = np.float32(0.0)
+    for k in range(numbers.size):
+        largest = max(largest, abs(numbers[k]))
+    return np.float64(np.float32(max(largest / top, _SCALE_FLOOR)))
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+@njit(
+    nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True,
+    fastmath={"reassoc", "contract", "nsz"},
+)
 def _quantise(numbers, scale, steps):  # type: ignore[no-untyped-def]
     """Steps of ``scale`` nearest to the numbers: their sum, squares, and the loss.
 
@@ -72,22 +78,14 @@ def _quantise(numbers, scale, steps):  # type: ignore[no-untyped-def]
     return total, squares, norm, lost
 
 
-@njit(nogil=True, cache=True)
+@helper
 def _narrow(steps, out):  # type: ignore[no-untyped-def]
     for k in range(steps.size):
         out[k] = np.int8(steps[k])
 
 
-@njit(nogil=True, cache=True)
-def _scale_of(bits, largest, top):  # type: ignore[no-untyped-def]
-    """Scale by which a row fits int8; ``largest`` float32[1] and its bits are scratch."""
-    bits_of_largest = largest.view(np.int32)
-    bits_of_largest[0] = _largest(bits)
-    return np.float64(np.float32(max(largest[0] / top, _SCALE_FLOOR)))
-
-
-@njit(nogil=True, cache=True)
-def pack_full(panels, start, centred, picks, eps):  # type: ignore[no-untyped-def]
+@kernel
+def pack_full(panels, start, centred, picks, eps, buffers):  # type: ignore[no-untyped-def]
     """Pack all columns of float32 rows ``centred[picks]`` from position ``start`` on.
 
     Notes
@@ -96,15 +94,13 @@ def pack_full(panels, start, centred, picks, eps):  # type: ignore[no-untyped-de
     2**-24 of twice the number, with or without fused multiply-add.
     """
     n_rows, n_stages = panels.left.shape[0], panels.left.shape[1]
-    left, right, sums, words = panels.left, panels.right, panels.sums, panels.full.view(np.int32)
+    left, right, sums, words = panels.left, panels.right, panels.sums, panels.full
     scales, squares, losses, norms = panels.scale, panels.square, panels.lost, panels.norm
-    coding, bits, largest = panels.coding, centred.view(np.int32), np.zeros(1, np.float32)
-    steps, numbers = np.empty(centred.shape[1], np.float32), np.zeros(4 * panels.n_words, np.int8)
-    source = numbers.view(np.int32)
+    coding, steps, numbers, source = panels.coding, buffers.floats, buffers.bytes, buffers.words
     stage = n_stages - 1
     for p in range(picks.size):
         position, r = start + p, picks[p]
-        scale = _scale_of(bits[r], largest, coding.top)
+        scale = _scale_of(centred[r], coding.top)
         total, square, norm, lost = _quantise(centred[r], scale, steps)
         _narrow(steps, numbers)
         norms[position] = np.sqrt(norm)
@@ -122,17 +118,17 @@ def pack_full(panels, start, centred, picks, eps):  # type: ignore[no-untyped-de
         close_last_panel(right, n_rows, n_stages)
 
 
-@njit(nogil=True, cache=True)
-def pack_prefix(panels, start, components, picks, ends, error, eps):  # type: ignore[no-untyped-def]
+@kernel
+def pack_prefix(  # type: ignore[no-untyped-def]
+    panels, start, components, picks, ends, error, eps, buffers
+):
     """Pack leading components of rows whose columns are packed; a stage for each end."""
-    left, right, sums, words = panels.left, panels.right, panels.sums, panels.prefix.view(np.int32)
-    coding, bits, largest = panels.coding, components.view(np.int32), np.zeros(1, np.float32)
-    steps, numbers = np.empty(ends[-1], np.float32), np.zeros(ends[-1], np.int8)
-    source = numbers.view(np.int32)
+    left, right, sums, words = panels.left, panels.right, panels.sums, panels.prefix
+    coding, steps, numbers, source = panels.coding, buffers.floats, buffers.bytes, buffers.words
     for p in range(picks.size):
         position, r = start + p, picks[p]
         z_norm = panels.norm[position] * (1 + NORM_ERROR) + NORM_FLOOR
-        scale = _scale_of(bits[r], largest, coding.top)
+        scale = _scale_of(components[r], coding.top)
         blur = error * z_norm
         squares, norm, lost = 0.0, 0.0, 0.0
         for stage in range(ends.size - 1):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from topoact_gpu.kernels.compiled import helper, kernel
 from topoact_gpu.kernels.quantise.panels import (
     HALF_ULP,
     NORM_ERROR,
@@ -23,7 +24,10 @@ from topoact_gpu.kernels.quantise.panels import (
 __all__ = ["pack_full_floats", "pack_prefix_floats"]
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+@njit(
+    nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True,
+    fastmath={"reassoc", "contract", "nsz"},
+)
 def _copy(numbers, r, start, end, out):  # type: ignore[no-untyped-def]
     """Copy numbers[r, start:end]; returns the sum of their squares."""
     total = 0.0
@@ -34,20 +38,19 @@ def _copy(numbers, r, start, end, out):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(nogil=True, cache=True)
+@helper
 def _slacks(n_cols):  # type: ignore[no-untyped-def]
     return SLACK + (2 * n_cols + 16) * HALF_ULP, n_cols * 2.0**-122
 
 
-@njit(nogil=True, cache=True)
-def pack_full_floats(panels, start, centred, picks, eps):  # type: ignore[no-untyped-def]
+@kernel
+def pack_full_floats(panels, start, centred, picks, eps, buffers):  # type: ignore[no-untyped-def]
     """Pack all columns of float32 rows ``centred[picks]`` from position ``start`` on."""
     n_rows, n_stages, n_cols = panels.left.shape[0], panels.left.shape[1], centred.shape[1]
-    left, right, words = panels.left, panels.right, panels.full.view(np.int32)
+    left, right, words = panels.left, panels.right, panels.full
     scales, squares, losses, norms = panels.scale, panels.square, panels.lost, panels.norm
     slack, tiny = _slacks(n_cols)
-    numbers = np.zeros(panels.n_words, np.float32)
-    source = numbers.view(np.int32)
+    numbers, source = buffers.floats, buffers.words
     for p in range(picks.size):
         position = start + p
         square = _copy(centred, picks[p], 0, n_cols, numbers)
@@ -63,15 +66,14 @@ def pack_full_floats(panels, start, centred, picks, eps):  # type: ignore[no-unt
         close_last_panel(right, n_rows, n_stages)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pack_prefix_floats(  # type: ignore[no-untyped-def]
-    panels, start, components, picks, ends, error, eps
+    panels, start, components, picks, ends, error, eps, buffers
 ):
     """Pack leading components of rows whose columns are packed; a stage for each end."""
-    left, right, words = panels.left, panels.right, panels.prefix.view(np.int32)
+    left, right, words = panels.left, panels.right, panels.prefix
     slack, tiny = _slacks(panels.n_words)
-    numbers = np.zeros(ends[-1], np.float32)
-    source = numbers.view(np.int32)
+    numbers, source = buffers.floats, buffers.words
     for p in range(picks.size):
         position = start + p
         z_norm = panels.norm[position] * (1 + NORM_ERROR) + NORM_FLOOR

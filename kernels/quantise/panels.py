@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from topoact_gpu.kernels.compiled import helper, kernel
 from topoact_gpu.kernels.product.cpu import BLOCK_ROWS, PANEL_ROWS, Coding, padded_words
 from topoact_gpu.kernels.table import aligned
 
@@ -21,9 +21,11 @@ __all__ = [
     "NORM_ERROR",
     "NORM_FLOOR",
     "SLACK",
+    "Buffers",
     "Panels",
     "close_last_panel",
     "coefficients",
+    "empty_buffers",
     "empty_panels",
     "pack_left",
     "permute_panels",
@@ -49,8 +51,9 @@ class Panels(NamedTuple):
     rows: NDArray[np.int64]
     local: NDArray[np.int32]
     block: NDArray[np.int32]
-    full: NDArray[np.uint8]
-    prefix: NDArray[np.uint8]
+    full: NDArray[np.int32]
+    """Words of all columns, panel after panel: [n_panels, n_words, 48]."""
+    prefix: NDArray[np.int32]
     sums: NDArray[np.int32]
     """int32[n, n_stages]: minus the offset times the sum of a segment's int8 numbers."""
     left: NDArray[np.float32]
@@ -71,8 +74,8 @@ def empty_panels(n_rows: int, n_cols: int, n_stages: int, coding: Coding) -> Pan
         np.empty(n_rows, np.int64),
         np.empty(n_rows, np.int32),
         np.empty(n_rows, np.int32),
-        aligned(n_panels * PANEL_ROWS * 4 * n_words, np.uint8),
-        aligned(0, np.uint8),
+        aligned(n_panels * PANEL_ROWS * n_words, np.int32),
+        aligned(0, np.int32),
         np.zeros((n_rows, n_stages), np.int32),
         np.empty((n_rows, n_stages, 4), np.float32),
         aligned(n_panels * n_stages * 4 * PANEL_ROWS, np.float32),
@@ -83,7 +86,23 @@ def empty_panels(n_rows: int, n_cols: int, n_stages: int, coding: Coding) -> Pan
     )
 
 
-@njit(nogil=True, cache=True)
+class Buffers(NamedTuple):
+    """Room for one row on its way into its panel."""
+
+    floats: NDArray[np.float32]
+    bytes: NDArray[np.int8]
+    words: NDArray[np.int32]
+    """The row's words: ``bytes`` seen as such, or ``floats``."""
+
+
+def empty_buffers(n_words: int, coding: Coding) -> Buffers:
+    """Buffers for rows of ``n_words`` words; padding is zero."""
+    numbers = np.zeros(4 * n_words, np.int8)
+    floats = np.zeros(n_words * coding.columns, np.float32)
+    return Buffers(floats, numbers, (numbers if coding.columns > 1 else floats).view(np.int32))
+
+
+@helper
 def write_words(words, source, position, coding):  # type: ignore[no-untyped-def]
     """Put one row's words in its lane of its panel, in the form of right rows."""
     n_words, flip, add = source.size, coding.flip, coding.add
@@ -93,7 +112,7 @@ def write_words(words, source, position, coding):  # type: ignore[no-untyped-def
         lane[word * PANEL_ROWS] = (source[word] ^ flip) - add
 
 
-@njit(nogil=True, cache=True)
+@helper
 def coefficients(  # type: ignore[no-untyped-def]
     left, right, stage, position, eps, scale, square, rest, lost, slack, tiny
 ):
@@ -115,7 +134,7 @@ def coefficients(  # type: ignore[no-untyped-def]
     right[at + 3 * PANEL_ROWS] = lost * inverse
 
 
-@njit(nogil=True, cache=True)
+@helper
 def close_last_panel(right, n_rows, n_stages):  # type: ignore[no-untyped-def]
     """Give lanes that hold no row limits that no product can meet (their words are arbitrary)."""
     for position in range(n_rows, -(-n_rows // PANEL_ROWS) * PANEL_ROWS):
@@ -127,7 +146,7 @@ def close_last_panel(right, n_rows, n_stages):  # type: ignore[no-untyped-def]
                 right[at + term * PANEL_ROWS] = 0.0
 
 
-@njit(nogil=True, cache=True)
+@helper
 def remainder(z_norm, length, blur):  # type: ignore[no-untyped-def]
     """Bounds on the norm of what a prefix of norm ``length`` (up to ``blur``) leaves out.
 
@@ -140,35 +159,38 @@ def remainder(z_norm, length, blur):  # type: ignore[no-untyped-def]
     return np.sqrt(max(outer * outer - inner * inner, 0.0)), high
 
 
-@njit(nogil=True, cache=True)
-def permute_panels(panels, positions, out):  # type: ignore[no-untyped-def]
-    """Copy rows at ``positions`` (all columns, no prefix) to the front of ``out``."""
-    n_stages = panels.left.shape[1]
-    stage, n_words = n_stages - 1, panels.n_words
-    old_words, words = panels.full.view(np.int32), out.full.view(np.int32)
-    old_right, right = panels.right, out.right
+@kernel
+def _move_lanes(old, positions, n_words, new):  # type: ignore[no-untyped-def]
+    """new[p] = old[positions[p]], for rows of ``n_words`` numbers in panels."""
     for p in range(positions.size):
         q = positions[p]
-        out.rows[p], out.local[p], out.block[p] = panels.rows[q], panels.local[q], panels.block[q]
-        out.scale[p], out.square[p] = panels.scale[q], panels.square[q]
-        out.lost[p], out.norm[p] = panels.lost[q], panels.norm[q]
-        out.sums[p, stage] = panels.sums[q, stage]
-        row = old_words[(q // PANEL_ROWS) * n_words * PANEL_ROWS + q % PANEL_ROWS :]
-        own = words[(p // PANEL_ROWS) * n_words * PANEL_ROWS + p % PANEL_ROWS :]
+        row = old[(q // PANEL_ROWS) * n_words * PANEL_ROWS + q % PANEL_ROWS :]
+        own = new[(p // PANEL_ROWS) * n_words * PANEL_ROWS + p % PANEL_ROWS :]
         for word in range(n_words):
             own[word * PANEL_ROWS] = row[word * PANEL_ROWS]
-        source = ((q // PANEL_ROWS) * n_stages + stage) * 4 * PANEL_ROWS + q % PANEL_ROWS
-        base = ((p // PANEL_ROWS) * n_stages + stage) * 4 * PANEL_ROWS + p % PANEL_ROWS
-        for term in range(4):
-            out.left[p, stage, term] = panels.left[q, stage, term]
-            right[base + term * PANEL_ROWS] = old_right[source + term * PANEL_ROWS]
-    close_last_panel(right, positions.size, n_stages)
 
 
-@njit(nogil=True, cache=True)
-def pack_left(panel_bytes, coding, positions, n_words, out, out_at):  # type: ignore[no-untyped-def]
+def permute_panels(panels: Panels, positions: NDArray[np.int64], n_cols: int) -> Panels:
+    """Rows at ``positions`` (all columns, no prefix), in that order."""
+    n_rows, n_stages = len(positions), panels.left.shape[1]
+    out = empty_panels(n_rows, n_cols, n_stages, panels.coding)
+    for name in ("rows", "local", "block", "sums", "left", "scale", "square", "lost", "norm"):
+        np.take(getattr(panels, name), positions, axis=0, out=getattr(out, name), mode="clip")
+    _move_lanes(panels.full, positions, panels.n_words, out.full)
+    old, new = panels.right.view(np.int32), out.right.view(np.int32)
+    _move_lanes(old, positions, 4 * n_stages, new)
+    # Lanes that hold no row: limits that no product can meet; see close_last_panel.
+    limits = out.right.reshape(-1, n_stages, 4, PANEL_ROWS)
+    if n_rows % PANEL_ROWS:
+        limits[-1, :, 0, n_rows % PANEL_ROWS :] = np.nan
+        limits[-1, :, 1:, n_rows % PANEL_ROWS :] = 0.0
+    return out
+
+
+@helper
+def pack_left(words, coding, positions, n_words, out, out_at):  # type: ignore[no-untyped-def]
     """Gather up to 8 rows as the left operand: int32[n_words, 8] in ``out``."""
-    words, flip, add = panel_bytes.view(np.int32), coding.flip, coding.add
+    flip, add = coding.flip, coding.add
     for lane in range(BLOCK_ROWS):
         own = out[out_at + lane : out_at + n_words * BLOCK_ROWS]
         if lane >= positions.size:
