@@ -18,6 +18,7 @@ __all__ = [
     "HAS_F16C",
     "HAS_VNNI",
     "atomic_add",
+    "call_address",
     "compare_and_swap",
     "half_to_float",
     "splat",
@@ -104,3 +105,18 @@ def half_to_float(typingctx, bits):  # type: ignore[no-untyped-def]
         return builder.bitcast(builder.or_(bits, sign), _F32)
 
     return types.float32(types.uint16), hardware if HAS_F16C else arithmetic
+
+
+def call_address(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """Code of an intrinsic whose first argument is the address of what to call with the rest.
+
+    For a ``cfunc``: the numbers are passed as C passes them.
+    """
+    passed = [
+        builder.zext(value, ir.IntType(8)) if value.type == ir.IntType(1) else value
+        for value in args[1:]
+    ]
+    empty = sig.return_type == types.void
+    result = ir.VoidType() if empty else context.get_value_type(sig.return_type)
+    function = ir.FunctionType(result, [value.type for value in passed]).as_pointer()
+    return builder.call(builder.inttoptr(args[0], function), passed)

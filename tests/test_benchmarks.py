@@ -300,7 +300,8 @@ class TestMeasure:
         sample = measure.run_contestant(spec, timeout=60)
         held = 4096 * 4096 * 4
         assert sample.said["flops_per_second"] > 1e7
-        assert held <= sample.beyond_input_bytes < 3 * held
+        # The kernel counts resident pages in batches, a few dozen for each processor.
+        assert 0.99 * held <= sample.beyond_input_bytes < 3 * held
         assert 0 < sample.cpu_s < 5 * sample.wall_s + 1
 
     def test_nobody_wakes_up_while_time_is_taken(self, stand_in):

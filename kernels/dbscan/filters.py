@@ -29,6 +29,7 @@ from topoact_gpu.kernels.product.cpu import (
     coding_of,
     dot_block,
     kinds_to_be_had,
+    products_of,
 )
 from topoact_gpu.kernels.product.reference import tile_products
 
@@ -46,13 +47,10 @@ def coding_for(filter_name: str) -> Coding:
     return coding_of(FILTERS[filter_name])
 
 
-def _multiplier(kind: int):  # type: ignore[no-untyped-def]
-    @kernel
-    def multiply(left, right, start, n_words, tile):  # type: ignore[no-untyped-def]
-        at = left.ctypes.data, right.ctypes.data, start.ctypes.data, tile.ctypes.data
-        dot_block(at[0], at[1], n_words, at[2], at[3], True, kind)
-
-    return multiply
+@kernel
+def _multiply(products, left, right, start, n_words, tile):  # type: ignore[no-untyped-def]
+    at = left.ctypes.data, right.ctypes.data, start.ctypes.data, tile.ctypes.data
+    dot_block(products, at[0], at[1], n_words, at[2], at[3], True)
 
 
 def _extremes(n_rows: int, n_cols: int, top: int) -> NDArray[np.int8]:
@@ -76,7 +74,7 @@ def _is_exact(kind: int) -> bool:
     start = (-coding.offset * left.sum(1, dtype=np.int64)).astype(np.int32)
     tile = np.empty(BLOCK_ROWS * PANEL_ROWS, np.int32)
     words = _in_words(left, 0).ravel(), _in_words(right, coding.offset).ravel()
-    _multiplier(kind)(*words, start, 16, tile)
+    _multiply(products_of(kind), *words, start, 16, tile)
     return bool((tile.reshape(BLOCK_ROWS, PANEL_ROWS) == tile_products(left, right)).all())
 
 

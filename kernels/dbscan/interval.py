@@ -12,7 +12,6 @@ Only int8 panels of two *superblocks* of rows are in memory at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from topoact_gpu.device import Team
 from topoact_gpu.errors import CapacityError
 from topoact_gpu.kernels.compiled import kernel
-from topoact_gpu.kernels.dbscan.cpu import scanner
+from topoact_gpu.kernels.dbscan.cpu import scan_positions
 from topoact_gpu.kernels.dbscan.filters import coding_for
 from topoact_gpu.kernels.dbscan.forest import (
     Forest,
@@ -30,7 +29,7 @@ from topoact_gpu.kernels.dbscan.forest import (
     labels_from_forest,
     settled,
 )
-from topoact_gpu.kernels.dbscan.plan import Plan, best_plan, prober
+from topoact_gpu.kernels.dbscan.plan import Plan, best_plan, probe_prefix
 from topoact_gpu.kernels.dbscan.tiles import (
     CHUNK_ROWS,
     COUNTERS,
@@ -39,7 +38,14 @@ from topoact_gpu.kernels.dbscan.tiles import (
 )
 from topoact_gpu.kernels.order.cpu import split_order
 from topoact_gpu.kernels.pairs.cpu import Limits, is_ordinary, within
-from topoact_gpu.kernels.product.cpu import BLOCK_ROWS, FLOAT32, PANEL_ROWS, Coding, padded_words
+from topoact_gpu.kernels.product.cpu import (
+    BLOCK_ROWS,
+    FLOAT32,
+    PANEL_ROWS,
+    Coding,
+    padded_words,
+    products_of,
+)
 from topoact_gpu.kernels.quantise.centre import Frame, centre_rows
 from topoact_gpu.kernels.quantise.cpu import pack_full, pack_prefix
 from topoact_gpu.kernels.quantise.floats import pack_full_floats, pack_prefix_floats
@@ -48,7 +54,6 @@ from topoact_gpu.kernels.table import RowTable, aligned
 
 __all__ = ["Clustered", "PanelRun", "Problem", "cluster_rows"]
 
-scanner_for, prober_for = cache(scanner), cache(prober)
 BLOCK_PANELS = CHUNK_ROWS // PANEL_ROWS
 _MOST_ROWS = 2**31 - 1
 """Rows of an interval are numbered in int32."""
@@ -166,31 +171,18 @@ def _core_roots(forest: Forest) -> NDArray[np.int32]:
     return roots
 
 
-@kernel
-def _choose_best(order, degree, block_rows, n_wanted, chosen):  # type: ignore[no-untyped-def]
-    n_blocks = -(-order.size // block_rows)
-    per_block = max(n_wanted // n_blocks, 1)
-    step = max(n_blocks / n_wanted, 1.0)
-    at = 0.0
-    while at < n_blocks:
-        low = int(at) * block_rows
-        high = min(low + block_rows, order.size)
-        for _ in range(min(per_block, high - low)):
-            best = -1
-            for p in range(low, high):
-                if not chosen[order[p]] and (best < 0 or degree[order[p]] > degree[best]):
-                    best = order[p]
-            chosen[best] = True
-        at += step
-
-
 def _best_connected(
     order: NDArray[np.int32], degree: NDArray[np.int32], block_rows: int, n_wanted: int
 ) -> NDArray[np.int32]:
     """About ``n_wanted`` rows, ascending: those of highest degree in each block of the order."""
-    chosen = np.zeros(len(order), np.bool_)
-    _choose_best(order, degree, block_rows, n_wanted, chosen)
-    return np.flatnonzero(chosen).astype(np.int32)
+    n_blocks = -(-len(order) // block_rows)
+    per_block, step = max(n_wanted // n_blocks, 1), max(n_blocks / n_wanted, 1.0)
+    blocks = np.arange(0.0, n_blocks, step).astype(np.int64)
+    places = blocks[:, None] * block_rows + np.arange(block_rows)
+    degrees = np.where(places < len(order), degree[order[places.clip(max=len(order) - 1)]], -1)
+    best = np.argpartition(-degrees, per_block - 1, axis=1)[:, :per_block]
+    chosen = np.take_along_axis(places, best, axis=1).ravel()
+    return np.sort(order[chosen[chosen < len(order)]])
 
 
 def _acceptance_slack(coding: Coding, n_cols: int) -> float:
@@ -213,6 +205,7 @@ class PanelRun:
     def __post_init__(self) -> None:
         frame, n_rows, n_cols = self.problem.frame, len(self.ids), self.problem.table.n_cols
         self.coding, n_stages = self.problem.coding, len(frame.ends)
+        self.multiply = products_of(self.coding.kind)
         self.slack = _acceptance_slack(self.coding, n_cols)
         floats = self.coding.kind == FLOAT32
         self._packing = (
@@ -358,12 +351,11 @@ class PanelRun:
         problem = self.problem
         plan = plan or self.no_plan
         scan = Scan(
-            self._words(self.ends), plan.n_segments, plan.checks, plan.few, problem.reach_low,
-            self.slack, upper, skip_block, self.sampled, sampling,
+            self.multiply, self._words(self.ends), plan.n_segments, plan.checks, plan.few,
+            problem.reach_low, self.slack, upper, skip_block, self.sampled, sampling,
         )
         if panel_range is None:
             panel_range = (0, -(-len(right.rows) // PANEL_ROWS))
-        scan_positions = scanner_for(self.coding.kind)
         next_chunk = np.zeros(1, np.int64)
 
         def work(thread: int) -> None:
@@ -472,10 +464,10 @@ class PanelRun:
         starts -= starts % PANEL_ROWS
         right = self.order[(starts[:, None] + np.arange(PANEL_ROWS)).ravel()]
         scan = Scan(
-            words, len(words) - 1, self.no_plan.checks, 0, 0.0, 0.0, False, False, self.sampled,
-            False,
+            self.multiply, words, len(words) - 1, self.no_plan.checks, 0, 0.0, 0.0, False, False,
+            self.sampled, False,
         )
-        alive = prober_for(self.coding.kind)(
+        alive = probe_prefix(
             scan,
             self._with_prefix(self._pack(left), ends),
             self._with_prefix(self._pack(right), ends),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from topoact_gpu.kernels.product.cpu import (
     survivors,
 )
 
-__all__ = ["Plan", "best_plan", "prober"]
+__all__ = ["Plan", "best_plan", "probe_prefix"]
 
 
 class Costs(NamedTuple):
@@ -56,53 +56,47 @@ class Plan:
     few: int
 
 
-def prober(kind: int) -> Any:
-    """The probe for one kind of product."""
+@kernel
+def probe_prefix(scan, left, right, positions, panels, scratch):  # type: ignore[no-untyped-def]
+    """Try the tiles of some left rows with some panels, by each prefix.
 
-    @kernel
-    def probe_prefix(scan, left, right, positions, panels, scratch):  # type: ignore[no-untyped-def]
-        """Try the tiles of some left rows with some panels, by each prefix.
+    Parameters
+    ----------
+    positions : int32[8 * n_blocks]
+        Left rows.
+    panels : int64[n_panels]
 
-        Parameters
-        ----------
-        positions : int32[8 * n_blocks]
-            Left rows.
-        panels : int64[n_panels]
-
-        Returns
-        -------
-        int64[n_blocks * n_panels, n_segments]
-            Left rows of a tile with a pair that survives, for each test taken alone.
-        """
-        pack_chunk(scan, left, positions, scratch)
-        n_stages = left.left.shape[1]
-        n_prefix = scan.words[-1]
-        n_blocks = positions.size // BLOCK_ROWS
-        alive = np.zeros((n_blocks * panels.size, n_stages - 1), np.int64)
-        tile_at, masks_at = scratch.tile.ctypes.data, scratch.masks.ctypes.data
-        for t in range(alive.shape[0]):
-            b, panel = t // panels.size, panels[t % panels.size]
-            scratch.tile[:] = 0
-            for stage in range(n_stages - 1):
-                at, first = b * n_stages + stage, scan.words[stage]
-                dot_block(
-                    scratch.prefix.ctypes.data + (b * n_prefix + first) * BLOCK_WORD,
-                    right.prefix.ctypes.data + (panel * n_prefix + first) * PANEL_WORD,
-                    scan.words[stage + 1] - first,
-                    scratch.sums.ctypes.data + at * BLOCK_WORD,
-                    tile_at,
-                    False,
-                    kind,
-                )
-                survivors(
-                    tile_at, scratch.left.ctypes.data + at * BLOCK_LIMITS,
-                    right.right.ctypes.data + (panel * n_stages + stage) * PANEL_LIMITS,
-                    masks_at, BLOCK_ROWS, kind,
-                )
-                alive[t, stage] = rows_alive(scratch.masks)[1]
-        return alive
-
-    return probe_prefix
+    Returns
+    -------
+    int64[n_blocks * n_panels, n_segments]
+        Left rows of a tile with a pair that survives, for each test taken alone.
+    """
+    pack_chunk(scan, left, positions, scratch)
+    n_stages = left.left.shape[1]
+    n_prefix = scan.words[-1]
+    n_blocks = positions.size // BLOCK_ROWS
+    alive = np.zeros((n_blocks * panels.size, n_stages - 1), np.int64)
+    tile_at, masks_at = scratch.tile.ctypes.data, scratch.masks.ctypes.data
+    for t in range(alive.shape[0]):
+        b, panel = t // panels.size, panels[t % panels.size]
+        scratch.tile[:] = 0
+        for stage in range(n_stages - 1):
+            at, first = b * n_stages + stage, scan.words[stage]
+            dot_block(
+                scan.multiply, scratch.prefix.ctypes.data + (b * n_prefix + first) * BLOCK_WORD,
+                right.prefix.ctypes.data + (panel * n_prefix + first) * PANEL_WORD,
+                scan.words[stage + 1] - first,
+                scratch.sums.ctypes.data + at * BLOCK_WORD,
+                tile_at,
+                False,
+            )
+            survivors(
+                scan.multiply, tile_at, scratch.left.ctypes.data + at * BLOCK_LIMITS,
+                right.right.ctypes.data + (panel * n_stages + stage) * PANEL_LIMITS,
+                masks_at, BLOCK_ROWS,
+            )
+            alive[t, stage] = rows_alive(scratch.masks)[1]
+    return alive
 
 
 @kernel

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from topoact_gpu.kernels.compiled import helper
 from topoact_gpu.kernels.dbscan.forest import find, found
 from topoact_gpu.kernels.pairs.cpu import within
-from topoact_gpu.kernels.product.cpu import BLOCK_ROWS, FLOAT32, LANES, PANEL_ROWS
+from topoact_gpu.kernels.product.cpu import BLOCK_ROWS, FLOAT32, LANES, PANEL_ROWS, Products
 from topoact_gpu.kernels.table import aligned
 
 __all__ = [
@@ -39,7 +39,7 @@ CHUNK_ROWS = 192
 """Left rows packed at a time, 4 panels: 192 x 512 bytes stay in the second-level cache."""
 
 COUNTERS = ("tested", "settled", "undecided", "within", "prefix_tiles", "row_tiles", "full_tiles")
-"""Names of the counters kept by :func:`scan_chunk`."""
+"""Names of the counters kept by :func:`.cpu.scan_positions`."""
 PANEL_WORD = PANEL_ROWS * 4
 """Bytes of one word of all rows of a panel."""
 BLOCK_WORD = BLOCK_ROWS * 4
@@ -55,6 +55,7 @@ _N_CANDIDATES = 4096
 class Scan(NamedTuple):
     """What a scan is to do; arrays shared by all threads."""
 
+    multiply: Products
     words: NDArray[np.int64]
     """Ends of the prefix segments as packed, in words, from 0; [0] without a prefix."""
     n_segments: int
@@ -84,7 +85,9 @@ class Scratch(NamedTuple):
     prefix: NDArray[np.int32]
     left: NDArray[np.float32]
     sums: NDArray[np.int32]
-    tile: NDArray[np.int32] | NDArray[np.float32]
+    tile: NDArray[np.int32]
+    floats: NDArray[np.float32]
+    """The tile seen as floats where it holds such, else empty."""
     masks: NDArray[np.uint16]
     places: NDArray[np.int32]
     products: NDArray[np.float64]
@@ -95,12 +98,14 @@ class Scratch(NamedTuple):
 def empty_scratch(kind: int, n_words: int, n_prefix_words: int, n_stages: int) -> Scratch:
     """Working memory for one thread."""
     n_blocks = CHUNK_ROWS // BLOCK_ROWS
+    tile = aligned(BLOCK_ROWS * PANEL_ROWS, np.int32)
     return Scratch(
         aligned(n_blocks * BLOCK_ROWS * n_words, np.int32),
         aligned(max(n_blocks * BLOCK_ROWS * n_prefix_words, 1), np.int32),
         aligned(n_blocks * n_stages * BLOCK_ROWS * 4, np.float32),
         aligned(n_blocks * n_stages * BLOCK_ROWS, np.int32),
-        aligned(BLOCK_ROWS * PANEL_ROWS, np.float32 if kind == FLOAT32 else np.int32),
+        tile,
+        tile.view(np.float32)[: len(tile) if kind == FLOAT32 else 0],
         aligned(BLOCK_ROWS * PANEL_ROWS // LANES, np.uint16),
         np.empty((_N_CANDIDATES, 2), np.int32),
         np.empty(_N_CANDIDATES, np.float64),

@@ -11,11 +11,11 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
 from topoact_gpu.kernels.compiled import helper
+from topoact_gpu.kernels.simd import call_address
 from topoact_gpu.kernels.table import FLOAT64, RowTable, norm_of, number, row_at, single
 
 __all__ = [
@@ -129,14 +129,7 @@ def _single_sum(kind: int, normed: bool, how: int) -> Any:
 
 @intrinsic
 def _call_sum(typingctx, address, at_a, at_b, n_cols, norm_a, norm_b):  # type: ignore[no-untyped-def]
-    """Call a sum by its address."""
-
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        values = [argument.type for argument in args[1:]]
-        function = ir.FunctionType(ir.DoubleType(), values).as_pointer()
-        return builder.call(builder.inttoptr(args[0], function), args[1:])
-
-    return types.float64(types.int64, *_SIGNATURE.args), codegen
+    return types.float64(types.int64, *_SIGNATURE.args), call_address
 
 
 @njit(inline="always")
