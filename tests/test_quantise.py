@@ -138,13 +138,12 @@ def make_packed(X, eps, how):
     size = -(-len(X) // PANEL_ROWS) * PANEL_ROWS * n_prefix
     panels = panels._replace(prefix=aligned(size, np.int32))
     components = centred @ frame.basis[:, : int(ends[-1])]
-    picks = np.arange(len(X), dtype=np.int32)
     floats = coding.kind == FLOAT32
     pack = pack_full_floats if floats else pack_full
-    pack(panels, 0, centred, picks, reach, empty_buffers(panels.n_words, coding))
+    pack(panels, 0, centred, reach, empty_buffers(panels.n_words, coding))
     pack = pack_prefix_floats if floats else pack_prefix
     buffers = empty_buffers(n_prefix, coding)
-    pack(panels, 0, components, picks, ends, frame.basis_error, reach, buffers)
+    pack(panels, 0, components, ends, frame.basis_error, reach, buffers)
     full = gathered(panels.full, coding, len(X), panels.n_words)
     products = [full @ full.T]
     if floats:
@@ -301,7 +300,7 @@ def test_panels_hold_the_rows(kind):
     panels.rows[:] = panels.local[:] = panels.block[:] = ids
     pack = pack_full_floats if kind == FLOAT32 else pack_full
     buffers = empty_buffers(n_words, coding)
-    pack(panels, 0, centred, ids.astype(np.int32), frame.unit * (1 + 2.0**-40), buffers)
+    pack(panels, 0, centred, frame.unit * (1 + 2.0**-40), buffers)
     numbers = gathered(panels.full, coding, 100, n_words)
     assert (numbers[:, 37:] == 0).all()
     scale = panels.scale[:, None]

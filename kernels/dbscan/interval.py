@@ -20,7 +20,6 @@ from topoact_gpu.device import Team
 from topoact_gpu.errors import CapacityError
 from topoact_gpu.kernels.compiled import kernel
 from topoact_gpu.kernels.dbscan.cpu import scan_positions
-from topoact_gpu.kernels.dbscan.filters import coding_for
 from topoact_gpu.kernels.dbscan.forest import (
     Forest,
     empty_forest,
@@ -29,6 +28,7 @@ from topoact_gpu.kernels.dbscan.forest import (
     labels_from_forest,
     settled,
 )
+from topoact_gpu.kernels.dbscan.packing import Packer, Problem
 from topoact_gpu.kernels.dbscan.plan import Plan, best_plan, probe_prefix
 from topoact_gpu.kernels.dbscan.tiles import (
     CHUNK_ROWS,
@@ -37,7 +37,7 @@ from topoact_gpu.kernels.dbscan.tiles import (
     empty_scratch,
 )
 from topoact_gpu.kernels.order.cpu import split_order
-from topoact_gpu.kernels.pairs.cpu import Limits, is_ordinary, within
+from topoact_gpu.kernels.pairs.cpu import within
 from topoact_gpu.kernels.product.cpu import (
     BLOCK_ROWS,
     FLOAT32,
@@ -46,11 +46,7 @@ from topoact_gpu.kernels.product.cpu import (
     padded_words,
     products_of,
 )
-from topoact_gpu.kernels.quantise.centre import Frame, centre_rows
-from topoact_gpu.kernels.quantise.cpu import pack_full, pack_prefix
-from topoact_gpu.kernels.quantise.floats import pack_full_floats, pack_prefix_floats
-from topoact_gpu.kernels.quantise.panels import Panels, empty_buffers, empty_panels, permute_panels
-from topoact_gpu.kernels.table import RowTable, aligned
+from topoact_gpu.kernels.quantise.panels import Panels, permute_panels
 
 __all__ = ["Clustered", "PanelRun", "Problem", "cluster_rows"]
 
@@ -65,56 +61,6 @@ _N_PROBES = 6
 _HUBS_SHARE = 0.4
 """Hubs are worth their pairs when this share of the rows is known to be core."""
 _REGROUP_SHARE = 0.1
-_N_AXES = 8
-_KEPT_BYTES = 3 * 2**23
-"""Centred rows of an interval up to this size are kept while it is worked on."""
-_PACK_BYTES = 2**19
-"""float32 rows packed at a time: they stay in the second-level cache."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is the same for all intervals of a run."""
-
-    table: RowTable
-    limits: Limits
-    eps: float
-    """As a distance between (normalised) rows."""
-    min_samples: int
-    frame: Frame
-    superblock_bytes: int
-    filter: str = "float32"
-    """One of :mod:`.filters`."""
-
-    @property
-    def coding(self) -> Coding:
-        return coding_for(self.filter)
-
-    @property
-    def reach(self) -> float:
-        """eps in the frame's unit, rounded up; no two rows are further apart than the cap.
-
-        Where the definition's own sum may under- or overflow, the cap: the filter then rules
-        nothing out.
-        """
-        cap = 8.0 * np.sqrt(self.table.n_cols)
-        if not is_ordinary(self.limits.square):
-            return cap
-        return min(self.eps * self.frame.unit * (1 + 2.0**-40), cap)
-
-    @property
-    def reach_low(self) -> float:
-        """The same rounded down, for accepting; 0 accepts nothing."""
-        if not is_ordinary(self.limits.square):
-            return 0.0
-        return self.eps * self.frame.unit * (1 - 2.0**-40)
-
-    @property
-    def superblock_rows(self) -> int:
-        """Rows whose panels fit ``superblock_bytes``; whole blocks."""
-        stages, width = len(self.frame.ends), 4 // self.coding.columns
-        per_row = width * (self.table.n_cols + int(self.frame.ends[-1])) + 36 * stages + 50
-        return max(self.superblock_bytes // (per_row * CHUNK_ROWS), 1) * CHUNK_ROWS
 
 
 @dataclass(frozen=True)
@@ -207,11 +153,8 @@ class PanelRun:
         self.coding, n_stages = self.problem.coding, len(frame.ends)
         self.multiply = products_of(self.coding.kind)
         self.slack = _acceptance_slack(self.coding, n_cols)
-        floats = self.coding.kind == FLOAT32
-        self._packing = (
-            (pack_full_floats, pack_prefix_floats) if floats else (pack_full, pack_prefix)
-        )
-        words = padded_words(n_cols, self.coding.columns), int(self._words(frame.ends)[-1])
+        self.packer = Packer(self.problem, self.ids, self.team)
+        words = padded_words(n_cols, self.coding.columns), int(self.packer.words(frame.ends)[-1])
         threads = range(self.team.n_threads)
         self.counters = np.zeros((len(threads), len(COUNTERS)), np.int64)
         self.scratch = [empty_scratch(self.coding.kind, *words, n_stages) for _ in threads]
@@ -219,13 +162,22 @@ class PanelRun:
         self.no_plan = Plan(0, np.zeros(n_stages, np.bool_), 0)
         self.ends = frame.ends[:1]
         self.packed: dict[tuple[int, int], Panels] = {}
-        self.centred: NDArray[np.float32] | None = None
-        self.components: NDArray[np.float32] | None = None
-        if 4 * n_rows * self.problem.table.n_cols <= _KEPT_BYTES:
-            self.centred = self._centre(self.ids)
-        self.order = split_order(self._coordinates(), PANEL_ROWS, BLOCK_ROWS)
         self.block_of = np.empty(n_rows, np.int32)
+        self._bring_in_order()
+
+    def _bring_in_order(self) -> None:
+        """Rows in spatial order; where they all fit in one superblock they are packed as well."""
+        n_rows = len(self.ids)
+        if n_rows <= self.problem.superblock_rows:
+            panels, coordinates = self.packer.everything()
+        else:
+            panels, coordinates = None, self.packer.coordinates()
+        self.order = split_order(coordinates, PANEL_ROWS, BLOCK_ROWS)
         self.block_of[self.order] = np.arange(n_rows) // CHUNK_ROWS
+        if panels is not None:
+            panels = permute_panels(panels, self.order.astype(np.int64), self.problem.table.n_cols)
+            panels.block[:] = self.block_of[self.order]
+            self.packed[(0, n_rows)] = panels
 
     def everything(self) -> None:
         """All phases."""
@@ -238,10 +190,6 @@ class PanelRun:
             self._report_hubs(roots, spans)
         self._report_rest(self._regroup())
 
-    def _words(self, ends: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Ends of prefix segments in words."""
-        return ends // self.coding.columns
-
     def _spans(self) -> list[tuple[int, int]]:
         step = self.problem.superblock_rows
         n_rows = len(self.order)
@@ -249,46 +197,6 @@ class PanelRun:
 
     def _positions(self, span: tuple[int, int]) -> NDArray[np.int32]:
         return np.arange(span[1] - span[0], dtype=np.int32)
-
-    def _pieces(self, n_rows: int) -> list[slice]:
-        """Runs of whole panels small enough to stay in cache as float32."""
-        step = max(_PACK_BYTES // (4 * self.problem.table.n_cols * PANEL_ROWS), 1) * PANEL_ROWS
-        return [slice(at, min(at + step, n_rows)) for at in range(0, n_rows, step)]
-
-    def _centre(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        frame = self.problem.frame
-        out = np.empty((len(ids), len(frame.mean)), np.float32)
-        centre_rows(self.problem.table, ids, frame.mean, frame.unit, out)
-        return out
-
-    def _centred(
-        self, local: NDArray[np.int32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Centred rows by local number: an array and the places in it."""
-        if self.centred is not None:
-            return self.centred, local
-        return self._centre(self.ids[local]), np.arange(len(local), dtype=np.int32)
-
-    def _projected(
-        self, local: NDArray[np.int32], basis: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Their leading components, likewise."""
-        if self.components is not None:
-            return self.components, local
-        rows, picks = self._centred(local)
-        return rows[picks] @ basis, np.arange(len(local), dtype=np.int32)
-
-    def _coordinates(self) -> NDArray[np.float32]:
-        """Leading principal components of all rows, for ordering them."""
-        basis = np.ascontiguousarray(self.problem.frame.basis[:, :_N_AXES])
-        out = np.empty((len(self.ids), basis.shape[1]), np.float32)
-
-        def work(piece: slice) -> None:
-            rows = self._centre(self.ids[piece]) if self.centred is None else self.centred[piece]
-            np.matmul(rows, basis, out=out[piece])
-
-        self.team.map(work, self._pieces(len(self.ids)))
-        return out
 
     def _panels(self, span: tuple[int, int]) -> Panels:
         """Packed rows order[span]; the last two superblocks are kept."""
@@ -298,40 +206,13 @@ class PanelRun:
                 del self.packed[next(iter(self.packed))]
             panels = self._pack(self.order[span[0] : span[1]])
         if len(self.ends) > 1 and not len(panels.prefix):
-            panels = self._with_prefix(panels, self.ends)
+            panels = self.packer.with_prefix(panels, self.ends)
         self.packed[span] = panels
         return panels
 
     def _pack(self, local: NDArray[np.int32]) -> Panels:
-        frame, reach = self.problem.frame, self.problem.reach
-        n_cols, n_stages = self.problem.table.n_cols, len(frame.ends)
-        panels = empty_panels(len(local), n_cols, n_stages, self.coding)
-        pack, n_words = self._packing[0], panels.n_words
-        panels.local[:] = local
-        panels.rows[:] = self.ids[local]
+        panels = self.packer.some(local)
         panels.block[:] = self.block_of[local]
-
-        def work(piece: slice) -> None:
-            rows, picks = self._centred(local[piece])
-            pack(panels, piece.start, rows, picks, reach, empty_buffers(n_words, self.coding))
-
-        self.team.map(work, self._pieces(len(local)))
-        return panels
-
-    def _with_prefix(self, panels: Panels, ends: NDArray[np.int64]) -> Panels:
-        """The same panels with their leading components packed too."""
-        frame, reach, n_rows = self.problem.frame, self.problem.reach, len(panels.rows)
-        n_panels, n_words = -(-n_rows // PANEL_ROWS), int(self._words(ends)[-1])
-        panels = panels._replace(prefix=aligned(n_panels * PANEL_ROWS * n_words, np.int32))
-        basis = np.ascontiguousarray(frame.basis[:, : int(ends[-1])])
-        pack = self._packing[1]
-
-        def work(piece: slice) -> None:
-            components, picks = self._projected(panels.local[piece], basis)
-            buffers = empty_buffers(n_words, self.coding)
-            pack(panels, piece.start, components, picks, ends, frame.basis_error, reach, buffers)
-
-        self.team.map(work, self._pieces(n_rows))
         return panels
 
     def _scan(
@@ -351,7 +232,7 @@ class PanelRun:
         problem = self.problem
         plan = plan or self.no_plan
         scan = Scan(
-            self.multiply, self._words(self.ends), plan.n_segments, plan.checks, plan.few,
+            self.multiply, self.packer.words(self.ends), plan.n_segments, plan.checks, plan.few,
             problem.reach_low, self.slack, upper, skip_block, self.sampled, sampling,
         )
         if panel_range is None:
@@ -405,8 +286,6 @@ class PanelRun:
         plans = [self._plan(0, n_open, n_open), self._plan(n_open, len(self.order), n_open)]
         n_segments = max(plan.n_segments for plan in plans)
         self.ends = self.problem.frame.ends[: n_segments + 1]
-        if n_segments and self.centred is not None:
-            self._project_all()
         n_panels = -(-n_open // PANEL_ROWS)
         spans = self._spans()
         for beyond in (False, True):
@@ -425,19 +304,6 @@ class PanelRun:
                             plan=plans[beyond],
                         )
 
-    def _project_all(self) -> None:
-        """Components of all rows, where the centred rows are at hand."""
-        assert self.centred is not None
-        centred = self.centred
-        basis = np.ascontiguousarray(self.problem.frame.basis[:, : int(self.ends[-1])])
-        components = np.empty((len(centred), basis.shape[1]), np.float32)
-
-        def work(piece: slice) -> None:
-            np.matmul(centred[piece], basis, out=components[piece])
-
-        self.team.map(work, self._pieces(len(centred)))
-        self.components = components
-
     def _open_positions(
         self, span: tuple[int, int], n_open: int, beyond: bool
     ) -> NDArray[np.int32]:
@@ -455,7 +321,7 @@ class PanelRun:
     def _plan(self, low: int, high: int, n_open: int) -> Plan:
         """How to use the prefix for rows order[:n_open] against order[low:high]."""
         ends = self.problem.frame.ends
-        words = self._words(ends)
+        words = self.packer.words(ends)
         if len(ends) == 1 or n_open < 4 * CHUNK_ROWS or high - low < 4 * CHUNK_ROWS:
             return self.no_plan
         starts = np.linspace(0, n_open - BLOCK_ROWS, _N_PROBES).astype(np.int64)
@@ -469,8 +335,8 @@ class PanelRun:
         )
         alive = probe_prefix(
             scan,
-            self._with_prefix(self._pack(left), ends),
-            self._with_prefix(self._pack(right), ends),
+            self.packer.with_prefix(self._pack(left), ends),
+            self.packer.with_prefix(self._pack(right), ends),
             np.arange(len(left), dtype=np.int32),
             np.arange(_N_PROBES),
             self.scratch[0],

@@ -85,8 +85,8 @@ def _narrow(steps, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def pack_full(panels, start, centred, picks, eps, buffers):  # type: ignore[no-untyped-def]
-    """Pack all columns of float32 rows ``centred[picks]`` from position ``start`` on.
+def pack_full(panels, start, rows, eps, buffers):  # type: ignore[no-untyped-def]
+    """Pack all columns of float32 rows from position ``start`` on.
 
     Notes
     -----
@@ -98,10 +98,10 @@ def pack_full(panels, start, centred, picks, eps, buffers):  # type: ignore[no-u
     scales, squares, losses, norms = panels.scale, panels.square, panels.lost, panels.norm
     coding, steps, numbers, source = panels.coding, buffers.floats, buffers.bytes, buffers.words
     stage = n_stages - 1
-    for p in range(picks.size):
-        position, r = start + p, picks[p]
-        scale = _scale_of(centred[r], coding.top)
-        total, square, norm, lost = _quantise(centred[r], scale, steps)
+    for p in range(rows.shape[0]):
+        position = start + p
+        scale = _scale_of(rows[p], coding.top)
+        total, square, norm, lost = _quantise(rows[p], scale, steps)
         _narrow(steps, numbers)
         norms[position] = np.sqrt(norm)
         sums[position, stage] = -coding.offset * np.int32(total)
@@ -114,27 +114,27 @@ def pack_full(panels, start, centred, picks, eps, buffers):  # type: ignore[no-u
             SLACK, 0.0,
         )
         write_words(words, source, position, coding)
-    if start + picks.size == n_rows:
+    if start + rows.shape[0] == n_rows:
         close_last_panel(right, n_rows, n_stages)
 
 
 @kernel
 def pack_prefix(  # type: ignore[no-untyped-def]
-    panels, start, components, picks, ends, error, eps, buffers
+    panels, start, components, ends, error, eps, buffers
 ):
     """Pack leading components of rows whose columns are packed; a stage for each end."""
     left, right, sums, words = panels.left, panels.right, panels.sums, panels.prefix
     coding, steps, numbers, source = panels.coding, buffers.floats, buffers.bytes, buffers.words
-    for p in range(picks.size):
-        position, r = start + p, picks[p]
+    for p in range(components.shape[0]):
+        position = start + p
         z_norm = panels.norm[position] * (1 + NORM_ERROR) + NORM_FLOOR
-        scale = _scale_of(components[r], coding.top)
+        scale = _scale_of(components[p], coding.top)
         blur = error * z_norm
         squares, norm, lost = 0.0, 0.0, 0.0
         for stage in range(ends.size - 1):
             low, high = ends[stage], ends[stage + 1]
             total, more_squares, more_norm, more_lost = _quantise(
-                components[r, low:high], scale, steps[low:high]
+                components[p, low:high], scale, steps[low:high]
             )
             sums[position, stage] = -coding.offset * np.int32(total)
             squares += more_squares

@@ -44,16 +44,16 @@ def _slacks(n_cols):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def pack_full_floats(panels, start, centred, picks, eps, buffers):  # type: ignore[no-untyped-def]
-    """Pack all columns of float32 rows ``centred[picks]`` from position ``start`` on."""
-    n_rows, n_stages, n_cols = panels.left.shape[0], panels.left.shape[1], centred.shape[1]
+def pack_full_floats(panels, start, rows, eps, buffers):  # type: ignore[no-untyped-def]
+    """Pack all columns of float32 rows from position ``start`` on."""
+    n_rows, n_stages, n_cols = panels.left.shape[0], panels.left.shape[1], rows.shape[1]
     left, right, words = panels.left, panels.right, panels.full
     scales, squares, losses, norms = panels.scale, panels.square, panels.lost, panels.norm
     slack, tiny = _slacks(n_cols)
     numbers, source = buffers.floats, buffers.words
-    for p in range(picks.size):
+    for p in range(rows.shape[0]):
         position = start + p
-        square = _copy(centred, picks[p], 0, n_cols, numbers)
+        square = _copy(rows, p, 0, n_cols, numbers)
         norms[position] = np.sqrt(square)
         scales[position], squares[position] = 1.0, square
         losses[position] = 2 * HALF_ULP * norms[position] + 2.0**-140
@@ -62,24 +62,24 @@ def pack_full_floats(panels, start, centred, picks, eps, buffers):  # type: igno
             tiny,
         )
         write_words(words, source, position, panels.coding)
-    if start + picks.size == n_rows:
+    if start + rows.shape[0] == n_rows:
         close_last_panel(right, n_rows, n_stages)
 
 
 @kernel
 def pack_prefix_floats(  # type: ignore[no-untyped-def]
-    panels, start, components, picks, ends, error, eps, buffers
+    panels, start, components, ends, error, eps, buffers
 ):
     """Pack leading components of rows whose columns are packed; a stage for each end."""
     left, right, words = panels.left, panels.right, panels.prefix
     slack, tiny = _slacks(panels.n_words)
     numbers, source = buffers.floats, buffers.words
-    for p in range(picks.size):
+    for p in range(components.shape[0]):
         position = start + p
         z_norm = panels.norm[position] * (1 + NORM_ERROR) + NORM_FLOOR
         blur, inside = error * z_norm, 0.0
         for stage in range(ends.size - 1):
-            inside += _copy(components, picks[p], ends[stage], ends[stage + 1], numbers)
+            inside += _copy(components, p, ends[stage], ends[stage + 1], numbers)
             low, high = remainder(panels.norm[position], np.sqrt(inside), blur)
             rest = 0.5 * (low + high)
             lost = blur + (0.5 + 2.0**-30) * (high - low) + 2.0**-40 * z_norm

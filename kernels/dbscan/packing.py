@@ -1,0 +1,162 @@
+"""Rows of one interval on their way into panels; centred rows exist a cacheful at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topoact_gpu.device import Team
+from topoact_gpu.kernels.dbscan.filters import coding_for
+from topoact_gpu.kernels.dbscan.tiles import CHUNK_ROWS
+from topoact_gpu.kernels.pairs.cpu import Limits, is_ordinary
+from topoact_gpu.kernels.product.cpu import FLOAT32, PANEL_ROWS, Coding
+from topoact_gpu.kernels.quantise.centre import Frame, centre_rows
+from topoact_gpu.kernels.quantise.cpu import pack_full, pack_prefix
+from topoact_gpu.kernels.quantise.floats import pack_full_floats, pack_prefix_floats
+from topoact_gpu.kernels.quantise.panels import Panels, empty_buffers, empty_panels
+from topoact_gpu.kernels.table import RowTable, aligned
+
+__all__ = ["Packer", "Problem"]
+
+_N_AXES = 8
+"""Leading components that rows are ordered by."""
+_PIECE_BYTES = 2**19
+"""float32 rows centred at a time: they stay in the second-level cache."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is the same for all intervals of a run."""
+
+    table: RowTable
+    limits: Limits
+    eps: float
+    """As a distance between (normalised) rows."""
+    min_samples: int
+    frame: Frame
+    superblock_bytes: int
+    filter: str = "float32"
+    """One of :mod:`.filters`."""
+
+    @property
+    def coding(self) -> Coding:
+        return coding_for(self.filter)
+
+    @property
+    def reach(self) -> float:
+        """eps in the frame's unit, rounded up; no two rows are further apart than the cap.
+
+        Where the definition's own sum may under- or overflow, the cap: the filter then rules
+        nothing out.
+        """
+        cap = 8.0 * np.sqrt(self.table.n_cols)
+        if not is_ordinary(self.limits.square):
+            return cap
+        return min(self.eps * self.frame.unit * (1 + 2.0**-40), cap)
+
+    @property
+    def reach_low(self) -> float:
+        """The same rounded down, for accepting; 0 accepts nothing."""
+        if not is_ordinary(self.limits.square):
+            return 0.0
+        return self.eps * self.frame.unit * (1 - 2.0**-40)
+
+    @property
+    def superblock_rows(self) -> int:
+        """Rows whose panels fit ``superblock_bytes``; whole blocks."""
+        stages, width = len(self.frame.ends), 4 // self.coding.columns
+        per_row = width * (self.table.n_cols + int(self.frame.ends[-1])) + 36 * stages + 50
+        return max(self.superblock_bytes // (per_row * CHUNK_ROWS), 1) * CHUNK_ROWS
+
+
+@dataclass(frozen=True)
+class Packer:
+    """Makes panels of rows ``ids``."""
+
+    problem: Problem
+    ids: NDArray[np.int64]
+    team: Team
+
+    def words(self, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ends of prefix segments in words."""
+        return ends // self.problem.coding.columns
+
+    def coordinates(self) -> NDArray[np.float32]:
+        """Leading principal components of all rows, for ordering them."""
+        basis, out = self._axes()
+
+        def work(piece: slice) -> None:
+            np.matmul(self._centre(self.ids[piece]), basis, out=out[piece])
+
+        self.team.map(work, self._pieces(len(self.ids)))
+        return out
+
+    def everything(self) -> tuple[Panels, NDArray[np.float32]]:
+        """All rows in the order they come in, and their coordinates, in one read."""
+        basis, out = self._axes()
+        panels = self._empty(np.arange(len(self.ids), dtype=np.int32))
+
+        def work(piece: slice) -> None:
+            rows = self._centre(self.ids[piece])
+            np.matmul(rows, basis, out=out[piece])
+            self._pack_rows(panels, piece.start, rows)
+
+        self.team.map(work, self._pieces(len(self.ids)))
+        return panels, out
+
+    def some(self, local: NDArray[np.int32]) -> Panels:
+        """Rows by local number, all columns."""
+        panels = self._empty(local)
+
+        def work(piece: slice) -> None:
+            self._pack_rows(panels, piece.start, self._centre(panels.rows[piece]))
+
+        self.team.map(work, self._pieces(len(local)))
+        return panels
+
+    def with_prefix(self, panels: Panels, ends: NDArray[np.int64]) -> Panels:
+        """The same panels with their leading components packed too."""
+        frame, reach, n_rows = self.problem.frame, self.problem.reach, len(panels.rows)
+        coding = self.problem.coding
+        n_panels, n_words = -(-n_rows // PANEL_ROWS), int(self.words(ends)[-1])
+        panels = panels._replace(prefix=aligned(n_panels * PANEL_ROWS * n_words, np.int32))
+        basis = np.ascontiguousarray(frame.basis[:, : int(ends[-1])])
+        pack = pack_prefix_floats if coding.kind == FLOAT32 else pack_prefix
+
+        def work(piece: slice) -> None:
+            components = self._centre(panels.rows[piece]) @ basis
+            buffers = empty_buffers(n_words, coding)
+            pack(panels, piece.start, components, ends, frame.basis_error, reach, buffers)
+
+        self.team.map(work, self._pieces(n_rows))
+        return panels
+
+    def _axes(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        basis = np.ascontiguousarray(self.problem.frame.basis[:, :_N_AXES])
+        return basis, np.empty((len(self.ids), basis.shape[1]), np.float32)
+
+    def _pieces(self, n_rows: int) -> list[slice]:
+        """Runs of whole panels."""
+        row_bytes = 4 * self.problem.table.n_cols
+        step = max(_PIECE_BYTES // (row_bytes * PANEL_ROWS), 1) * PANEL_ROWS
+        return [slice(at, min(at + step, n_rows)) for at in range(0, n_rows, step)]
+
+    def _centre(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        frame = self.problem.frame
+        out = np.empty((len(ids), len(frame.mean)), np.float32)
+        centre_rows(self.problem.table, ids, frame.mean, frame.unit, out)
+        return out
+
+    def _empty(self, local: NDArray[np.int32]) -> Panels:
+        n_cols, n_stages = self.problem.table.n_cols, len(self.problem.frame.ends)
+        panels = empty_panels(len(local), n_cols, n_stages, self.problem.coding)
+        panels.local[:] = local
+        panels.rows[:] = self.ids[local]
+        return panels
+
+    def _pack_rows(self, panels: Panels, start: int, rows: NDArray[np.float32]) -> None:
+        buffers = empty_buffers(panels.n_words, panels.coding)
+        pack = pack_full_floats if panels.coding.kind == FLOAT32 else pack_full
+        pack(panels, start, rows, self.problem.reach, buffers)
