@@ -18,6 +18,7 @@ from topoact_gpu.kernels.dbscan.tiles import (
     BLOCK_LIMITS,
     BLOCK_WORD,
     CHUNK_ROWS,
+    ENOUGH,
     FULL,
     PANEL_LIMITS,
     PANEL_WORD,
@@ -278,25 +279,23 @@ def scan_positions(  # type: ignore[no-untyped-def]
                     bits, n_alive = rows_alive(masks)
                 if n_alive <= scan.few:
                     n_row_tiles += n_alive
-                    masks[:] = 0
+                    for word in range(masks.size):
+                        masks[word] = 0
                     alive = _row_by_row(multiply, at, n_full, n_stages, b, panel, bits)
                 else:
                     n_full_tiles += 1
                     alive = _by_all_columns(multiply, at, n_full, n_stages, b, panel)
                 if not alive:
                     continue
-                if n_candidates > places.shape[0] - BLOCK_ROWS * PANEL_ROWS:
-                    report_candidates(
-                        table, limits, forest, scan, left, right, places, products,
-                        n_candidates, counters,
-                    )
-                    n_candidates = np.int64(0)
                 n_candidates = _collect(
                     masks, tile, floats, positions, start, low, places, products, n_candidates
                 )
-        report_candidates(
-            table, limits, forest, scan, left, right, places, products, n_candidates, counters
-        )
+            if n_candidates > ENOUGH or panel == end_panel - 1:
+                report_candidates(
+                    table, limits, forest, scan, left, right, places, products, n_candidates,
+                    counters,
+                )
+                n_candidates = np.int64(0)
     counters[TESTED] += tested
     counters[SETTLED] += skipped
     counters[PREFIX] += n_prefix_tiles

@@ -18,6 +18,7 @@ __all__ = [
     "BLOCK_WORD",
     "CHUNK_ROWS",
     "COUNTERS",
+    "ENOUGH",
     "FULL",
     "PANEL_LIMITS",
     "PANEL_WORD",
@@ -48,8 +49,10 @@ PANEL_LIMITS = PANEL_ROWS * 16
 """Bytes of the four float32 coefficients of all rows of a panel, for one stage."""
 BLOCK_LIMITS = BLOCK_ROWS * 16
 TESTED, SETTLED, UNDECIDED, WITHIN, PREFIX, ROW, FULL = range(7)
-_N_CANDIDATES = 4096
+ENOUGH = 4096
 """Pairs collected before they are decided: a call costs as much as some tiles."""
+_N_CANDIDATES = ENOUGH + CHUNK_ROWS * PANEL_ROWS
+"""Room for them, and for those of one more panel."""
 
 
 class Scan(NamedTuple):
