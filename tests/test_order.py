@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from topoact_gpu.kernels.order.cpu import split_order
+from topoact_gpu.kernels.order.reference import split_leaves
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 7, 8, 9, 47, 48, 49, 193, 1000, 5003])
@@ -22,6 +23,17 @@ def test_it_is_a_permutation(n_rows, kind):
     order = split_order(coordinates, 48, 8)
     assert order.dtype == np.int32
     np.testing.assert_array_equal(np.sort(order), np.arange(n_rows))
+
+
+@pytest.mark.parametrize("n_rows", [0, 5, 8, 9, 47, 100, 193, 1000])
+@pytest.mark.parametrize("n_axes", [1, 2, 8])
+def test_leaves_are_the_references(n_rows, n_axes):
+    coordinates = np.random.default_rng(n_rows).normal(size=(n_rows, n_axes)).astype(np.float32)
+    order, start = split_order(coordinates, 48, 8), 0
+    for leaf in split_leaves(coordinates, 48, 8):
+        np.testing.assert_array_equal(np.sort(order[start : start + len(leaf)]), leaf)
+        start += len(leaf)
+    assert start == n_rows
 
 
 def test_one_column_is_sorted_by_leaves():

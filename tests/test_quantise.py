@@ -27,6 +27,7 @@ from topoact_gpu.kernels.quantise.panels import (
     pack_left,
     permute_panels,
 )
+from topoact_gpu.kernels.quantise.reference import distance_bounds, quantise
 from topoact_gpu.kernels.table import aligned, make_table
 
 
@@ -285,6 +286,33 @@ def test_a_false_bound_is_seen():
         assert not (within & ~survivors(same, stage, products)).any()
         caught += (within & ~survivors(quarter, stage, products)).any()
     assert caught > 0
+
+
+@pytest.mark.parametrize("kind", [VNNI, AVX2])
+@pytest.mark.parametrize("n_cols", [1, 7, 40, 500])
+def test_packed_rows_are_the_references(kind, n_cols):
+    """The same scale and, but for ties, the same numbers; never less lost than was."""
+    coding = coding_of(kind)
+    rows = np.random.default_rng(n_cols).normal(size=(60, n_cols)).astype(np.float32)
+    panels = empty_panels(60, n_cols, 1, coding)
+    pack_full(panels, 0, rows, 1.0, empty_buffers(panels.n_words, coding))
+    numbers, scale, lost = quantise(rows, coding.top)
+    np.testing.assert_array_equal(panels.scale, scale)
+    packed = gathered(panels.full, coding, 60, panels.n_words)[:, :n_cols]
+    assert np.abs(packed - numbers).max() <= 1
+    assert (packed != numbers).mean() < 0.001
+    kept = np.linalg.norm(rows - scale[:, None] * packed, axis=1)
+    assert (panels.lost >= kept).all()
+    assert (panels.lost <= 1.001 * lost + 1e-5 * np.linalg.norm(rows, axis=1)).all()
+
+
+def test_the_bounds_that_everything_rests_on():
+    rows = np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32)
+    least, most = distance_bounds(*quantise(rows, 63))
+    apart = true_distances(rows).astype(float)
+    assert (least <= apart + 1e-12).all()
+    assert (apart <= most + 1e-12).all()
+    assert (most - least).max() < 0.5 * apart[apart > 0].min()
 
 
 @pytest.mark.parametrize("kind", [VNNI, AVX2, FLOAT32, PORTABLE])
