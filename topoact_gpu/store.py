@@ -424,6 +424,29 @@ class Layer:
         if pending.n_rows == self._shard_rows:
             pending.start_next()
 
+    def rewind(self, n_rows: int) -> None:
+        """Take the layer back to its first ``n_rows`` rows; the rest is written over next.
+
+        For a writer that keeps its own account of what is whole, such as capture.
+
+        Parameters
+        ----------
+        n_rows : int
+            At most the rows there are.
+        """
+        if not self._writable:
+            raise StoreError("the store is open for reading; use open_store(path, mode='a')")
+        if not 0 <= n_rows <= self.n_rows:
+            raise StoreError(
+                f"layer {self.name!r} of {self._path} has {self.n_rows:,} complete rows, "
+                f"{n_rows:,} are needed; the store is damaged, write it again"
+            )
+        self._pending = None
+        if n_rows < self.n_rows:
+            with os_errors(f"writing {self._path}"):
+                self._group.attrs.update({"n_rows": n_rows, "names": self.names})
+            self.n_rows = n_rows
+
     @staticmethod
     def _grow(array: Any, n_rows: int) -> None:
         # never shrink: zarr would delete chunks that a crash left beyond the counter one by one
