@@ -22,6 +22,7 @@ LAYERS = (
     {"device", "files", "timing"},
     {"kernels"},
     {"rows", "resident"},
+    {"capture"},
     {"store", "lens", "cover", "neighbours", "knee", "nerve", "nodes", "sample", "cluster"},
     {"graph", "convert", "plot"},
     {"mapper"},
@@ -33,6 +34,7 @@ KERNELS_MAY_IMPORT = {"errors", "_numba_cache", "device", "kernels"}
 HEAVY = {
     *("torch", "triton", "cupy", "cuml", "faiss", "umap", "dask", "distributed", "fastapi"),
     *("matplotlib", "networkx", "igraph", "kmapper", "pandas", "pyarrow"),
+    *("torchvision", "timm", "transformers", "tokenizers", "skimage", "PIL"),
 }
 # Where a public name lives: importing it from the package is importing that module.
 HOME = topoact_gpu._HOME
@@ -147,6 +149,7 @@ def test_every_arrow_runs_the_right_way():
         ("kernels.nerve.cpu", "from ...files import x", "kernels may not import files"),
         ("kernels.__init__", "from ..store import x", "kernels may not import store"),
         ("errors", "from .device import x", "errors may not import device"),
+        ("capture.layers", "from ..store import x", "capture may not import store"),
         ("cli.__init__", "from ..brand_new import x", "brand_new has no layer"),
     ],
 )

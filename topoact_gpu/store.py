@@ -14,7 +14,6 @@ what lies beyond it is never read, and the next append writes over it.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import platform
@@ -29,7 +28,7 @@ import zarr
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import Crc32cCodec
 
-from .errors import DataError, StoreError
+from .errors import DataError, StoreError, nearest_name
 from .files import (
     move_into_place,
     os_errors,
@@ -591,21 +590,6 @@ def encode_names(values: Iterable[str], names: list[str]) -> NDArray[np.int32]:
     codes = [code_of.setdefault(value, len(code_of)) for value in values]
     names.extend(list(code_of)[len(names) :])
     return np.array(codes, dtype=np.int32)
-
-
-def nearest_name(name: str, known: Iterable[str]) -> str:
-    """The end of an 'unknown name' message: the nearest known name, and all of them if few.
-
-    Examples
-    --------
-    >>> nearest_name("blok10", ["block1", "block10"])
-    "; did you mean 'block10'? It has: block1, block10"
-    """
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}? It has: " if near else "; it has: "
-    shown = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
-    return hint + (shown or "none")
 
 
 def check_version(path: Path, attributes: Mapping[str, Any], newest: int) -> None:
