@@ -1,0 +1,1 @@
+"""Activations of any PyTorch model on any data, as blocks of rows."""
