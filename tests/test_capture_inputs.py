@@ -250,6 +250,12 @@ def test_a_broken_archive_is_an_error(tmp_path):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(StoreError, match=r"a\.tar is no complete, uncompressed tar archive"):
         open_inputs(path)
+    path = write_tar(tmp_path / "a.tar", {f"{n}.png": plain() for n in range(5)})
+    damaged = bytearray(path.read_bytes())
+    damaged[2 * 1024 + 20] ^= 1  # the third member's header
+    path.write_bytes(damaged)
+    with pytest.raises(StoreError, match="damaged header at byte 2,048 after 2 members"):
+        open_inputs(path)
     with tarfile.open(tmp_path / "b.tar.gz", "w:gz") as archive:
         archive.add(CHINA, "1.jpg")
     with pytest.raises(StoreError, match=r"decompress it"):

@@ -277,16 +277,15 @@ def _scaled(places: NDArray[np.float64], height: int, width: int) -> Positions:
     """Put (u, v) on a map, two of them on one position only where there is no other."""
     (top, rows), (left, columns) = _inner(height), _inner(width)
     cells = (places * (rows, columns)).astype(np.int64)
-    if len(cells) <= rows * columns:
-        free = np.ones((rows, columns), dtype=bool)
-        for cell in cells:
-            if not free[tuple(cell)]:
-                cell[:] = _nearest(free, cell)
-            free[tuple(cell)] = False
+    if len(set(map(tuple, cells.tolist()))) < len(cells) <= rows * columns:
+        _spread(cells, np.ones((rows, columns), dtype=bool))
     return cells + np.array([top, left])
 
 
-def _nearest(free: NDArray[np.bool_], cell: Positions) -> Positions:
-    """The free position nearest to ``cell``; of equally near ones the lowest (y, x)."""
-    candidates = np.argwhere(free)
-    return candidates[np.argmin(((candidates - cell) ** 2).sum(axis=1))]
+def _spread(cells: Positions, free: NDArray[np.bool_]) -> None:
+    """Move each cell that is taken to the nearest free one; of equally near ones the lowest."""
+    for cell in cells:
+        if not free[tuple(cell)]:
+            candidates = np.argwhere(free)
+            cell[:] = candidates[np.argmin(((candidates - cell) ** 2).sum(axis=1))]
+        free[tuple(cell)] = False

@@ -154,11 +154,20 @@ def _members(path: Path) -> Iterator[_Member]:
                 name = member.name.removeprefix("./")
                 if member.isreg() and not member.issparse() and not _hidden(name):
                     yield _Member(name, member.offset_data, member.size)
+            _check_end(path, archive.offset)
     except tarfile.TarError as error:
         raise StoreError(
             f"{path} is no complete, uncompressed tar archive: {error} after {count:,} members; "
             "decompress it, make it again, or leave it out"
         ) from error
+
+
+def _check_end(path: Path, offset: int) -> None:
+    """Raise unless zeros or nothing follow: tarfile takes a damaged header for the end."""
+    with open(path, "rb") as stream:
+        stream.seek(offset)
+        if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError(f"damaged header at byte {offset:,}")
 
 
 def _hidden(name: str) -> bool:
