@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from topoact_gpu.capture.photos import PHOTOS, photo_path
+
 BLOCK = 10
 SHORT_SIDE = 480
 STRIDE = 32  # the network halves its input five times; other sizes would be padded unevenly
@@ -29,37 +31,11 @@ SEED = 0
 MAX_BYTES = 3_000_000
 TARGET = Path(__file__).resolve().parent.parent / "topoact_gpu" / "data" / "lite0_block10.npz"
 
-# Every colour photograph inside the two wheels. The motorcycle is a stereo pair: two nearly equal
-# photographs, kept because they show what nearly equal inputs look like in a graph.
-PHOTOS = {
-    "astronaut": ("skimage", "astronaut.png"),
-    "chelsea": ("skimage", "chelsea.png"),
-    "china": ("sklearn", "china.jpg"),
-    "coffee": ("skimage", "coffee.png"),
-    "flower": ("sklearn", "flower.jpg"),
-    "hubble_deep_field": ("skimage", "hubble_deep_field.jpg"),
-    "ihc": ("skimage", "ihc.png"),
-    "motorcycle_left": ("skimage", "motorcycle_left.png"),
-    "motorcycle_right": ("skimage", "motorcycle_right.png"),
-    "retina": ("skimage", "retina.jpg"),
-    "rocket": ("skimage", "rocket.jpg"),
-}
 # ImageNet classes: what a model that is loaded and fed rightly must say.
 EXPECTED = {
     "coffee": {967: "espresso"},
     "chelsea": {281: "tabby", 282: "tiger cat", 285: "Egyptian cat"},
 }
-
-
-def photo_path(package: str, name: str) -> Path:
-    """Where an installed wheel keeps a photograph."""
-    if package == "skimage":
-        import skimage
-
-        return Path(skimage.__file__).parent / "data" / name
-    import sklearn.datasets
-
-    return Path(sklearn.datasets.__file__).parent / "images" / name
 
 
 def load_photo(path: Path) -> np.ndarray:
