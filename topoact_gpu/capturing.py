@@ -2,6 +2,7 @@
 
 Beside the layers the store gets a folder ``capture`` (version 1 of its format):
 
+    lock               held by the process that writes
     state.json         settings, inputs done, rows of each layer then, lengths of the files below
     inputs.jsonl       a line for each input that could be read, in their order
     unreadable.jsonl   a line for each that could not
@@ -18,7 +19,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,8 +99,8 @@ def capture(
     store : str or Path
         Made, or gone on with where a run with the same settings was interrupted.
     sampling : str, optional
-        Default ``random:1`` for images, ``tokens`` for texts; see `parse_sampling`. The draw depends
-        on the seed, the input and the layer only.
+        Default ``random:1`` for images, ``tokens`` for texts; see `parse_sampling`. The draw
+        depends on the seed, the input and the layer only.
     seed : int
         For random weights, the choice of `n_inputs`, and the draw.
     n_inputs : int, optional
@@ -158,9 +158,7 @@ def capture(
     with writer:
         if begun < total:
             writer.write_all(plan, strict=strict, workers=workers, tell=tell)
-    return CaptureResult(
-        writer.path, total, writer.n_unreadable, writer.row_counts(), begun
-    )
+    return CaptureResult(writer.path, total, writer.n_unreadable, writer.row_counts(), begun)
 
 
 def _plan(model: Any, layers: Any, data: Any, **given: Any) -> tuple[Plan, dict[str, Any]]:
@@ -230,6 +228,9 @@ class _Writer:
     def __enter__(self) -> _Writer:
         """Take everything back to the last checkpoint."""
         with os_errors(f"opening {self.path}"):
+            self._files["lock"] = _locked(self.path)
+            for left in self.path.rglob("*.partial"):  # by a writer that was killed
+                left.unlink()
             for name, length in self.state["lengths"].items():
                 file = (self.folder / name).open("ab")
                 file.truncate(length)
@@ -303,14 +304,31 @@ class _Writer:
         """Everything up to input ``done`` is on disk from here on."""
         self.store.close()
         with os_errors(f"writing {self.path}"):
-            for file in self._files.values():
-                file.flush()
-                os.fsync(file.fileno())
+            for name in _FILES:
+                self._files[name].flush()
+                os.fsync(self._files[name].fileno())
         layers = {name: self.store.layer(name).n_rows for name in self.store.layers}
         self.state |= {"done": done, "rows": layers, "complete": complete}
-        self.state["lengths"] = {name: file.tell() for name, file in self._files.items()}
+        self.state["lengths"] = {name: self._files[name].tell() for name in _FILES}
         _save_state(self.folder, self.state)
         self._saved_at = time.monotonic()
+
+
+def _locked(path: Path) -> Any:
+    """An open file that only one process can hold; it lets go when it ends, however it ends."""
+    file = (path / _FOLDER / "lock").open("a")
+    try:
+        import fcntl
+    except ImportError:  # not a Unix: nobody is kept out
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise StoreError(
+            f"{path} is being written by another process; wait for it, or choose another name"
+        ) from None
+    return file
 
 
 def _save_state(folder: Path, state: dict[str, Any]) -> None:

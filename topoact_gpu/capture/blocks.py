@@ -1,4 +1,7 @@
-"""Batches of inputs through the network: blocks of rows. Where they are stored is not known here."""
+"""Batches of inputs through the network: blocks of rows.
+
+Where they are stored is not known here.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,12 @@ class Plan:
 
 
 def make_plan(
-    model: LoadedModel, patterns: Sequence[str], inputs: Inputs, *, sampling: Sampling, **settings: Any
+    model: LoadedModel,
+    patterns: Sequence[str],
+    inputs: Inputs,
+    *,
+    sampling: Sampling,
+    **settings: Any,
 ) -> Plan:
     """Resolve the layers by one forward of the first input that can be read.
 
@@ -176,7 +184,11 @@ def _example(plan: Plan, read: _Read) -> Any:
 
 
 def blocks(
-    plan: Plan, *, start: int = 0, workers: int = 2, note_split: Callable[[int, int], None] | None = None
+    plan: Plan,
+    *,
+    start: int = 0,
+    workers: int = 2,
+    note_split: Callable[[int, int], None] | None = None,
 ) -> Iterator[Block]:
     """Run the inputs from number ``start`` on through the network, batch by batch.
 
@@ -200,9 +212,12 @@ def blocks(
     runner = _Runner(plan, note_split)
     size, total = plan.batch_size, len(plan.inputs)
     starts = iter(range(start, total, size))
-    with Recorder(plan.model.module, plan.layers, need_output=plan.model.n_outputs is not None) as (
-        recorder
-    ), ThreadPoolExecutor(max(workers, 1), thread_name_prefix="topoact-read") as pool:
+    with (
+        Recorder(plan.model.module, plan.layers, need_output=plan.model.n_outputs is not None) as (
+            recorder
+        ),
+        ThreadPoolExecutor(max(workers, 1), thread_name_prefix="topoact-read") as pool,
+    ):
         waiting: deque[tuple[int, list[Future[Any]]]] = deque()
 
         def read_ahead() -> None:

