@@ -109,6 +109,8 @@ def test_the_tokenizer_limits_itself(bert):
     tokens = tokenize(bert, [long])
     assert tokens.input_ids.shape == (1, 512)
     assert tokens.truncated.tolist() == [90]
+    with pytest.raises(ParameterError, match="at most 512"):
+        tokenize(bert, [long], max_length=513)
 
 
 @pytest.mark.parametrize("how", ["first", "mean"])

@@ -22,7 +22,7 @@ _JPEG_QUALITY = 85
 # What Pillow's decoders raise on damaged files, besides OSError (and DecompressionBombError).
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError, AttributeError),
-    *(OverflowError, ZeroDivisionError, NotImplementedError, struct.error, zlib.error),
+    *(OverflowError, ZeroDivisionError, RuntimeError, struct.error, zlib.error),
 )
 
 

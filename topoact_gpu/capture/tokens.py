@@ -111,7 +111,8 @@ def tokenize(
     Raises
     ------
     ParameterError
-        The tokenizer is no fast one, or joins given words without a space; ``words`` without words.
+        The tokenizer is no fast one, or joins given words without a space; ``words`` without
+        words; ``max_length`` below one token beside the special ones, or above the tokenizer's.
 
     Notes
     -----
@@ -174,6 +175,8 @@ def _limit(tokenizer: Any, max_length: int | None) -> int | None:
         raise ParameterError(
             f"max_length must be at least {least} (one token beside the special ones), got {limit}"
         )
+    if limit > own:
+        raise ParameterError(f"max_length must be at most {own}, the tokenizer's own, got {limit}")
     return limit if limit < _NO_LIMIT else None
 
 
