@@ -68,8 +68,9 @@ def _load(spec: str, source: str, *, seed: int | None) -> LoadedModel:
             module = _from_local(family, source, "weights", dtype="float32")
         else:
             with seeded(seed):
-                module = family.from_config(config)
-    module.config.use_cache = False  # keys and values for a next token, which never comes
+                module = family.from_config(config).float()
+    if hasattr(module.config, "use_cache"):  # keys and values for a next token: it never comes
+        module.config.use_cache = False
     names = [config.id2label[label] for label in range(config.num_labels)] if head else None
     text = not hasattr(config, "num_channels")
     tokenizer = _tokenizer(transformers, source, seed is not None) if text else None

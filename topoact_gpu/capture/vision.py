@@ -152,8 +152,7 @@ def load_timm(spec: str, *, seed: int) -> LoadedModel:
             "with a dot, as in timm:vit_tiny_patch16_224.augreg_in21k@pretrained"
         )
     timm = require("timm", spec)
-    if not timm.is_model(name):
-        raise ParameterError(f"timm has no model {name!r}{nearest_name(name, timm.list_models())}")
+    _check_timm_name(timm, name)
     module = _build_timm(timm, name, bool(weights), seed)
     config = timm.data.resolve_model_data_config(module)
     transform = timm.data.create_transform(**config, is_training=False)
@@ -173,6 +172,16 @@ def load_timm(spec: str, *, seed: int) -> LoadedModel:
             "preprocessing": {**_plain(config), "transform": str(transform)},
         },
     )
+
+
+def _check_timm_name(timm: Any, name: str) -> None:
+    """Raise for an architecture or a tag (``architecture.tag``) that timm does not have."""
+    if not timm.is_model(name):
+        raise ParameterError(f"timm has no model {name!r}{nearest_name(name, timm.list_models())}")
+    architecture, _, tag = name.partition(".")
+    known = [architecture, *timm.models.get_arch_pretrained_cfgs(architecture)]
+    if tag and name not in known:
+        raise ParameterError(f"timm has no weights {name!r}{nearest_name(name, known)}")
 
 
 def _build_timm(timm: Any, name: str, pretrained: bool, seed: int) -> Any:
