@@ -71,6 +71,10 @@ def parser() -> argparse.ArgumentParser:
     )
     undecided.add_argument("--threads", type=int, default=2)
 
+    capture = commands.add_parser("capture", parents=[common], help="capture beside a plain loop")
+    capture.add_argument("--images", type=int, default=320)
+    capture.add_argument("--threads", type=int, default=2)
+
     table = commands.add_parser("table", help="write the results into the README")
     table.add_argument("--results", type=Path, default=HERE / "results")
     table.add_argument("--readme", type=Path, default=HERE.parent / "README.md")

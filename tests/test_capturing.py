@@ -103,6 +103,8 @@ def test_rows_are_what_plain_hooks_see(small, tmp_path):
             np.testing.assert_array_equal(values[mine], expected)
             said = logits.argmax(1).numpy()[at[0]]
             np.testing.assert_array_equal(columns["prediction"][mine], said)
+    field = open_store(tmp_path / "acts.zarr").layer("second").attributes["receptive_field"]
+    assert (field["stride_y"], field["size_y"], field["offset_y"]) == (2, 5, -2)
     right = columns["prediction"] == columns["class_id"]
     np.testing.assert_array_equal(columns["correct"], right)
 

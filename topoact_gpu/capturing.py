@@ -138,7 +138,9 @@ def capture(
 
     Notes
     -----
-    Killed at any moment and called again with the same arguments, it ends with the same bytes as a
+    Each layer's attribute ``receptive_field`` says which box of the preprocessed image a position
+    sees (`topoact_gpu.capture.receptive.ReceptiveField`); measuring it takes seconds a layer at the
+    start. Killed at any moment and called again with the same arguments, it ends with the same bytes as a
     run that was not, on the same machine with the same number of threads. Memory does not grow
     with the number of inputs, but for their names.
     """
@@ -199,12 +201,17 @@ class _Writer:
     def __init__(
         self, path: Path, plan: Plan, settings: dict[str, Any], *, overwrite: bool
     ) -> None:
+        from .capture.blocks import receptive_fields
+
         self.path, self.settings = path, settings
         self.folder = path / _FOLDER
         state = None if overwrite else _read_state(path)
         if state is None:
             state = {"version": VERSION, "settings": settings, "done": 0, "rows": {}, "splits": []}
             state |= {"lengths": dict.fromkeys(_FILES, 0), "unreadable": 0, "complete": False}
+            state["receptive_fields"] = {
+                name: field._asdict() for name, field in receptive_fields(plan).items()
+            }
             _make_store(path, plan, state, overwrite=overwrite)
         else:
             _check_same(path, state["settings"], settings)
@@ -281,9 +288,10 @@ class _Writer:
         dtype = self.settings["dtype"]
         if name not in self.store.layers:
             names = {"class_id": plan.inputs.class_names} if plan.inputs.class_names else {}
-            self.store.create_layer(
-                name, rows.values.shape[1], dtype, names=names, sampling=str(plan.sampling)
-            )
+            attributes = {"sampling": str(plan.sampling)}
+            if name in self.state["receptive_fields"]:
+                attributes["receptive_field"] = self.state["receptive_fields"][name]
+            self.store.create_layer(name, rows.values.shape[1], dtype, names=names, **attributes)
         layer = self.store.layer(name)
         layer.append(_narrowed(name, rows.values, dtype), **rows.columns)
 

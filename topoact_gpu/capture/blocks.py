@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +19,14 @@ from .layers import Recorder, list_layers, match_layers
 from .loaded import LoadedModel
 from .outputs import predictions, spatial
 from .pixels import thumbnail
+from .receptive import ReceptiveField, receptive_field
 from .sampling import Sampling, aligned_draw
 from .tokens import tokenize
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Block", "LayerRows", "Plan", "blocks", "make_plan"]
+__all__ = ["Block", "LayerRows", "Plan", "blocks", "make_plan", "receptive_fields"]
 
 _AHEAD = 2
 """Batches read while one is in the network."""
@@ -94,6 +95,8 @@ class Plan:
     device : str
     precision : "float32", "float16" or "bfloat16"
         Of the forward; lower ones by autocast.
+    example : Any
+        One input as the network takes it.
     """
 
     model: LoadedModel
@@ -108,6 +111,7 @@ class Plan:
     thumbnails: bool = False
     device: str = "cpu"
     precision: str = "float32"
+    example: Any = None
 
 
 def make_plan(
@@ -148,10 +152,35 @@ def make_plan(
     else:
         raise DataError("none of the inputs can be read; check the data")
     plan.model.module.to(plan.device)
-    found = list_layers(model.module, _example(plan, read))
+    example = _example(plan, read)
+    found = list_layers(model.module, example)
     layers = match_layers([info.name for info in found if info.shape is not None], patterns)
     where = {info.name: info.channels_last for info in found}
-    return Plan(model, layers, {name: where[name] for name in layers}, inputs, sampling, **settings)
+    return replace(
+        plan, layers=layers, channels_last={name: where[name] for name in layers}, example=example
+    )
+
+
+def receptive_fields(plan: Plan) -> dict[str, ReceptiveField]:
+    """What the positions of each layer see of an image; empty for texts and flat outputs.
+
+    Some seventy forwards a layer, as far as that layer; one thread, since they are small.
+    """
+    import torch
+
+    if plan.model.kind != "image" or plan.sampling.method == "mean" or plan.example.ndim != 4:
+        return {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return {
+            name: receptive_field(
+                plan.model.module, plan.example, name, channels_last=plan.channels_last[name]
+            )
+            for name in plan.layers
+        }
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, eq=False)
