@@ -251,6 +251,22 @@ def _memory(records: list[dict]) -> str:
     return _markdown("Memory", head, rows, [_where(records)]) if rows else ""
 
 
+def _capture(records: list[dict]) -> str:
+    rows = [
+        [f"{images:,} images, {group[0]['layers']} layers", _seconds(group),
+         f"{statistics.median(r['plain_s'] for r in group):.2f}",
+         f"{statistics.median(r['over_plain'] for r in group):.2f}",
+         *(f"{max(r.get(key, 0) for r in group) / 1e6:,.0f}"
+           for key in ("peak_bytes", "peak_bytes_4x"))]
+        for (images,), group in _grouped(records, "images").items()
+    ]  # fmt: skip
+    head = [
+        "EfficientNet-Lite0", "capture, s", "plain loop, s", "capture over loop", "peak, MB",
+        "peak with 4 times the images, MB",
+    ]  # fmt: skip
+    return _markdown("Capture", head, rows, [_where(records)]) if rows else ""
+
+
 UNDECIDED_KINDS = {
     "plain": "as it is",
     "outliers": "one row in 100 above 1e6 in a column",
@@ -281,4 +297,5 @@ SECTIONS = {
     "nerve": _nerve,
     "memory": _memory,
     "undecided": _undecided,
+    "capture": _capture,
 }

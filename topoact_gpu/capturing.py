@@ -140,9 +140,9 @@ def capture(
     -----
     Each layer's attribute ``receptive_field`` says which box of the preprocessed image a position
     sees (`topoact_gpu.capture.receptive.ReceptiveField`); measuring it takes seconds a layer at the
-    start. Killed at any moment and called again with the same arguments, it ends with the same bytes as a
-    run that was not, on the same machine with the same number of threads. Memory does not grow
-    with the number of inputs, but for their names.
+    start. Killed at any moment and called again with the same arguments, it ends with the same
+    bytes as a run that was not, on the same machine with the same number of threads. Memory does
+    not grow with the number of inputs, but for their names.
     """
     plan, settings = _plan(
         model, layers, data, sampling=sampling, seed=seed, n_inputs=n_inputs, batch_size=batch_size,
@@ -288,7 +288,7 @@ class _Writer:
         dtype = self.settings["dtype"]
         if name not in self.store.layers:
             names = {"class_id": plan.inputs.class_names} if plan.inputs.class_names else {}
-            attributes = {"sampling": str(plan.sampling)}
+            attributes: dict[str, Any] = {"sampling": str(plan.sampling)}
             if name in self.state["receptive_fields"]:
                 attributes["receptive_field"] = self.state["receptive_fields"][name]
             self.store.create_layer(name, rows.values.shape[1], dtype, names=names, **attributes)
