@@ -6,6 +6,7 @@ Ratios are quoted only within one run: for each case the newest run that has it.
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
