@@ -643,12 +643,13 @@ class TestTable:
     def test_every_section_renders(self, tmp_path):
         numbers = (
             "floor_s", "sgemm_gflops", "over_floor", "memberships", "limit_bytes",
-            "times_slower", "pairs_tested", "pairs_undecided",
+            "times_slower", "pairs_tested", "pairs_undecided", "images", "layers", "plain_s",
+            "over_plain",
         )  # fmt: skip
         more = dict.fromkeys(numbers, 2) | dict.fromkeys(("asked_filter", "dtype", "kind"), "a")
         for name in table.SECTIONS:
             measure.append_result(tmp_path, name, self.record("1", "topoact", 1.0) | more)
         text = table.render(tmp_path)
         titles = ("Time over the sgemm floor", "One million rows", "Nerve", "Memory")
-        for title in (*titles, "Pairs no filter decides"):
+        for title in (*titles, "Pairs no filter decides", "Capture"):
             assert f"**{title}**" in text
