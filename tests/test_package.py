@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -103,9 +104,10 @@ def test_base_install_is_small():
 
 def test_torch_is_always_bounded():
     required = metadata("topoact-gpu").get_all("Requires-Dist")
-    torch = [line for line in required if line.startswith("torch")]
-    assert torch
-    assert all("<2.14" in line and "extra ==" in line for line in torch)
+    for package, bound in {"torch": "<2.14", "torchvision": "<0.29"}.items():
+        lines = [line for line in required if re.match(rf"{package}\b", line)]
+        assert lines
+        assert all(bound in line and "extra ==" in line for line in lines)
 
 
 def test_command_is_installed():
