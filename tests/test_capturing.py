@@ -297,6 +297,42 @@ def load_model_preprocess(image):
     return torch.tensor(np.asarray(image, np.float32)).permute(2, 0, 1)
 
 
+class Tensors:
+    """A data set of tensors: preprocessed already."""
+
+    targets = (0, 1, 1)
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        return torch.full((3, 8, 8), float(i)), self.targets[i]
+
+
+def test_tensors_of_a_data_set_are_taken_as_they_are(small, tmp_path):
+    capture(small, "first", Tensors(), tmp_path / "acts.zarr", sampling="center", dtype="float32")
+    values, columns = rows_of(tmp_path / "acts.zarr", "first")
+    expected = load_model(small).module.first(torch.full((1, 3, 8, 8), 2.0))[0, :, 4, 4]
+    np.testing.assert_allclose(values[2], expected.detach().numpy(), rtol=1e-5)
+    assert columns["class_id"].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dtype", "int8"),
+        ("precision", "half"),
+        ("words", "last"),
+        ("batch_size", 0),
+        ("workers", 0),
+    ],
+)
+def test_wrong_settings_are_refused_first(small, tmp_path, name, value):
+    with pytest.raises(ParameterError, match=f"{name} must be"):
+        run(small, tmp_path / "acts.zarr", **{name: value})
+    assert not (tmp_path / "acts.zarr").exists()
+
+
 def test_kinds_must_agree(small, tmp_path):
     with pytest.raises(ParameterError, match="reads images, the data hold texts"):
         capture(small, "first", "sklearn:descriptions", tmp_path / "a.zarr")
@@ -336,6 +372,9 @@ def test_words_of_a_treebank(tmp_path):
         )  # fmt: skip
         layer = open_store(path).layer("encoder.layer.5")
         kept[words] = np.asarray(layer[:]), layer.columns(), layer.names
+    assert {line["truncated"] for line in read_inputs(tmp_path / "mean.zarr")} == {0}
+    capture("minilm", "embeddings", tmp_path / "bank.conllu", tmp_path / "short.zarr", max_length=4)
+    assert min(line["truncated"] for line in read_inputs(tmp_path / "short.zarr")) > 0
     _, columns, names = kept["first"]
     assert [names["upos"][code] for code in columns["upos"]][-2:] == ["ADJ", "NOUN"]
     pieces, piece_columns, _ = kept[None]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import DataError, StoreError
+from .errors import DataError, ParameterError, StoreError
 from .files import check_absent, move_into_place, os_errors, temporary_sibling, to_jsonable
 from .store import create_store, open_store
 
@@ -40,7 +40,6 @@ VERSION = 1
 _FOLDER, _STATE = "capture", "state.json"
 _FILES = ("inputs.jsonl", "unreadable.jsonl", "thumbnails.bin")
 _CHECKPOINT_SECONDS = 15.0
-_DTYPES = ("float16", "float32")
 _DEFAULT_BATCH = {"image": 16, "text": 32}
 
 
@@ -144,13 +143,12 @@ def capture(
     bytes as a run that was not, on the same machine with the same number of threads. Memory does
     not grow with the number of inputs, but for their names.
     """
+    _check(dtype=dtype, precision=precision, words=words, batch_size=batch_size, workers=workers)
     plan, settings = _plan(
         model, layers, data, sampling=sampling, seed=seed, n_inputs=n_inputs, batch_size=batch_size,
         words=words, max_length=max_length, thumbnails=thumbnails, device=device,
         precision=precision,
     )  # fmt: skip
-    if dtype not in _DTYPES:
-        raise DataError(f"dtype must be float16 or float32, got {dtype!r}")
     settings["dtype"] = dtype
     writer = _Writer(Path(store), plan, settings, overwrite=overwrite)
     begun = writer.done
@@ -161,6 +159,24 @@ def capture(
         if begun < total:
             writer.write_all(plan, strict=strict, workers=workers, tell=tell)
     return CaptureResult(writer.path, total, writer.n_unreadable, writer.row_counts(), begun)
+
+
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "dtype": ("float16", "float32"),
+    "precision": ("float32", "float16", "bfloat16"),
+    "words": (None, "first", "mean"),
+}
+
+
+def _check(*, batch_size: int | None, workers: int, **chosen: str | None) -> None:
+    """Raise before anything is loaded."""
+    for name, value in chosen.items():
+        if value not in _CHOICES[name]:
+            known = " or ".join(str(choice) for choice in _CHOICES[name])
+            raise ParameterError(f"{name} must be {known}, got {value!r}")
+    for name, number in (("batch_size", batch_size), ("workers", workers)):
+        if number is not None and number < 1:
+            raise ParameterError(f"{name} must be at least 1, got {number}")
 
 
 def _plan(model: Any, layers: Any, data: Any, **given: Any) -> tuple[Plan, dict[str, Any]]:

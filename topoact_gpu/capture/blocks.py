@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import DataError, ParameterError
 from .entries import Inputs, UnreadableInput
 from .layers import Recorder, list_layers, match_layers
 from .loaded import LoadedModel
@@ -132,8 +133,6 @@ def make_plan(
     DataError
         No input can be read.
     """
-    from ..errors import DataError, ParameterError
-
     if model.kind != inputs.kind:
         raise ParameterError(
             f"the model reads {model.kind}s, the data hold {inputs.kind}s; "
@@ -200,9 +199,15 @@ def _read(plan: Plan, number: int) -> _Read | UnreadableInput:
         return error
     if plan.model.kind == "text":
         return _Read(number, loaded)
-    small = thumbnail(loaded) if plan.thumbnails and hasattr(loaded, "convert") else None
-    tensor = loaded if plan.model.preprocess is None else plan.model.preprocess(loaded)
-    return _Read(number, tensor, small)
+    if not hasattr(loaded, "convert"):  # a data set's own tensor: preprocessed already
+        return _Read(number, loaded)
+    if plan.model.preprocess is None:
+        raise ParameterError(
+            "the model came without preprocessing and the inputs are images; give preprocess with "
+            "the model (load_model), or a data set of float tensors"
+        )
+    small = thumbnail(loaded) if plan.thumbnails else None
+    return _Read(number, plan.model.preprocess(loaded), small)
 
 
 def _example(plan: Plan, read: _Read) -> Any:
@@ -318,7 +323,10 @@ class _Runner:
             kept, output = self._call(recorder, **_text_arguments(plan, tokens))
             known = _known(plan, group, output)
             parts = _token_rows(plan, known, tokens, kept)
-        block.inputs += _describe(plan, known)
+        described = _describe(plan, known)
+        if plan.model.kind == "text":
+            _add_cuts(described, tokens)
+        block.inputs += described
         block.thumbnails |= {read.number: read.small for read in group if read.small is not None}
         for name, part in parts.items():
             rows[name].append(part)
@@ -522,6 +530,13 @@ def _word_columns(group: list[_Read], tokens: Any) -> dict[str, NDArray[Any]]:
         ]
         found[name] = np.array(values, dtype=np.str_)
     return found
+
+
+def _add_cuts(described: list[dict[str, Any]], tokens: Any) -> None:
+    """Say of each text what its length cost it."""
+    for at, line in enumerate(described):
+        line["truncated"] = int(tokens.truncated[at])
+        line["words_lost"] = int(tokens.words_lost[at])
 
 
 def _describe(plan: Plan, known: _Known) -> list[dict[str, Any]]:
