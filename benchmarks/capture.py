@@ -29,7 +29,7 @@ def crops(folder: Path, count: int) -> Path:
     """A folder of JPEGs, two hundred a class; made once."""
     from PIL import Image
 
-    from topoact_gpu.capture.inputs import open_inputs
+    from topoact_gpu.activations.inputs import open_inputs
 
     target = folder / f"crops-{count}"
     if target.exists():
@@ -53,8 +53,8 @@ def plain(folder: Path, workers: int) -> float:
     """Seconds of the loop."""
     import torch
 
-    from topoact_gpu.capture.inputs import open_inputs
-    from topoact_gpu.capture.models import load_model
+    from topoact_gpu.activations.inputs import open_inputs
+    from topoact_gpu.activations.models import load_model
 
     model, inputs = load_model("efficientnet-lite0"), open_inputs(folder)
     network = model.module.eval()
@@ -79,7 +79,7 @@ def _batches(pool: ThreadPoolExecutor, read, count: int) -> Iterator[list]:
 
 def captured(folder: Path, workers: int, store: Path) -> float:
     """Seconds of capture."""
-    from topoact_gpu.capture.models import load_model
+    from topoact_gpu.activations.models import load_model
     from topoact_gpu.capturing import capture
 
     model = load_model("efficientnet-lite0")

@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from topoact_gpu.capture.blocks import blocks, make_plan
-from topoact_gpu.capture.inputs import open_inputs
-from topoact_gpu.capture.models import load_model
-from topoact_gpu.capture.photos import PHOTOS
-from topoact_gpu.capture.sampling import parse_sampling
+from topoact_gpu.activations.blocks import blocks
+from topoact_gpu.activations.inputs import open_inputs
+from topoact_gpu.activations.models import load_model
+from topoact_gpu.activations.photos import PHOTOS
+from topoact_gpu.activations.plan import make_plan
+from topoact_gpu.activations.sampling import parse_sampling
 
 BLOCK = 10
 SHORT_SIDE = 480

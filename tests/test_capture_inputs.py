@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topoact_gpu.capture.entries import PackedStrings, fingerprint, number_labels
-from topoact_gpu.capture.images import ImageFiles
-from topoact_gpu.capture.inputs import Inputs, TextRecord, UnreadableInput, open_inputs
-from topoact_gpu.capture.photos import PHOTOS, photo_path
-from topoact_gpu.capture.pixels import decode_image, thumbnail
+from topoact_gpu.activations.entries import PackedStrings, fingerprint, number_labels
+from topoact_gpu.activations.images import ImageFiles
+from topoact_gpu.activations.inputs import Inputs, TextRecord, UnreadableInput, open_inputs
+from topoact_gpu.activations.photos import PHOTOS, photo_path
+from topoact_gpu.activations.pixels import decode_image, thumbnail
 from topoact_gpu.errors import DataError, ParameterError, StoreError, TopoactError
 
 Image = pytest.importorskip("PIL.Image")

@@ -12,9 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from topoact_gpu import ParameterError  # noqa: E402
-from topoact_gpu.capture.layers import LayerInfo, Recorder, list_layers, match_layers  # noqa: E402
-from topoact_gpu.capture.outputs import first_tensor, predictions, spatial  # noqa: E402
-from topoact_gpu.capture.receptive import (  # noqa: E402
+from topoact_gpu.activations.layers import LayerInfo, Recorder, list_layers, match_layers  # noqa: E402
+from topoact_gpu.activations.outputs import first_tensor, predictions, spatial  # noqa: E402
+from topoact_gpu.activations.receptive import (  # noqa: E402
     ReceptiveField,
     _first_true,
     receptive_field,

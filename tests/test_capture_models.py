@@ -16,11 +16,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from topoact_gpu import ParameterError  # noqa: E402
-from topoact_gpu.capture.layers import Recorder, list_layers, match_layers  # noqa: E402
-from topoact_gpu.capture.models import LoadedModel, load_model  # noqa: E402
-from topoact_gpu.capture.outputs import first_tensor, predictions, spatial  # noqa: E402
-from topoact_gpu.capture.receptive import receptive_field  # noqa: E402
-from topoact_gpu.capture.torch_fixes import repair_torchvision  # noqa: E402
+from topoact_gpu.activations.layers import Recorder, list_layers, match_layers  # noqa: E402
+from topoact_gpu.activations.models import LoadedModel, load_model  # noqa: E402
+from topoact_gpu.activations.outputs import first_tensor, predictions, spatial  # noqa: E402
+from topoact_gpu.activations.receptive import receptive_field  # noqa: E402
+from topoact_gpu.activations.torch_fixes import repair_torchvision  # noqa: E402
 
 SENTENCES = [
     "The cat sat on the mat.",
@@ -193,7 +193,7 @@ def test_lite0_receptive_fields(lite0):
 def test_repair_is_done_once_and_lets_torchvision_be_imported():
     needs("torchvision")
     program = (
-        "from topoact_gpu.capture.torch_fixes import repair_torchvision as repair\n"
+        "from topoact_gpu.activations.torch_fixes import repair_torchvision as repair\n"
         "first = repair(); assert repair() == first\n"
         "import torchvision, torch\n"
         "assert repair() == first and hasattr(torch.ops.torchvision, 'nms')\n"
@@ -203,7 +203,7 @@ def test_repair_is_done_once_and_lets_torchvision_be_imported():
 
 
 def test_a_whole_torchvision_is_left_alone(monkeypatch):
-    monkeypatch.setattr("topoact_gpu.capture.torch_fixes._kept", [])
+    monkeypatch.setattr("topoact_gpu.activations.torch_fixes._kept", [])
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     assert not repair_torchvision()
 
@@ -303,7 +303,7 @@ def test_timm_imagenet_names():
     repair_torchvision()
     import timm
 
-    from topoact_gpu.capture.vision import _timm_names
+    from topoact_gpu.activations.vision import _timm_names
 
     with_classes = timm.create_model("resnet10t")
     assert "espresso" in _timm_names(timm, with_classes)[967]
@@ -604,8 +604,8 @@ def test_weights_of_any_type_count_in_the_digest():
 def test_nothing_heavy_loads_with_the_modules():
     program = (
         "import sys\n"
-        "import topoact_gpu.capture.models, topoact_gpu.capture.receptive\n"
-        "import topoact_gpu.capture.vision, topoact_gpu.capture.transformer\n"
+        "import topoact_gpu.activations.models, topoact_gpu.activations.receptive\n"
+        "import topoact_gpu.activations.vision, topoact_gpu.activations.transformer\n"
         "assert not {'torch', 'torchvision', 'timm', 'transformers', 'PIL'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120, env=os.environ.copy())

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from topoact_gpu.capture.sampling import Sampling, aligned_draw, draw, parse_sampling
+from topoact_gpu.activations.sampling import Sampling, aligned_draw, draw, parse_sampling
 from topoact_gpu.errors import ParameterError
 
 SIDES = st.integers(1, 20)

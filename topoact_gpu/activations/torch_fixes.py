@@ -33,7 +33,7 @@ def repair_torchvision() -> bool:
 
     Examples
     --------
-    >>> from topoact_gpu.capture.torch_fixes import repair_torchvision
+    >>> from topoact_gpu.activations.torch_fixes import repair_torchvision
     >>> declared = repair_torchvision()
     >>> repair_torchvision() == declared
     True
