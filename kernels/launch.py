@@ -1,0 +1,49 @@
+"""Where GPU kernels run: on a CUDA device, or in Triton's interpreter on CPU tensors.
+
+Everything in ``kernels/<op>/gpu.py`` is Triton on torch tensors and asks this module which device
+that is. With ``TRITON_INTERPRET=1`` set before Triton is imported, the same kernels run on any
+processor, one program after the other: slow, and good for proving that they are right.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["interpreted", "on_device", "on_host", "torch_device"]
+
+
+def interpreted() -> bool:
+    """Whether Triton's interpreter is asked for."""
+    return os.environ.get("TRITON_INTERPRET", "") == "1"
+
+
+@cache
+def torch_device(number: int = 0) -> torch.device:
+    """The device that kernels run on; "cpu" in the interpreter."""
+    import torch
+
+    return torch.device("cpu") if interpreted() else torch.device("cuda", number)
+
+
+def on_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """A copy of an array there; on "cpu" the same memory wherever torch can take it."""
+    import torch
+
+    if not array.flags.writeable:
+        # torch warns of memory that it may not write; nothing here writes it.
+        array = array.copy() if device.type == "cpu" else array
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def on_host(tensor: torch.Tensor) -> NDArray[Any]:
+    """The numbers of a tensor as an array."""
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    return array
