@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from topoact_gpu.device import Team
 from topoact_gpu.kernels.dbscan.filters import coding_for
 from topoact_gpu.kernels.dbscan.tiles import CHUNK_ROWS
-from topoact_gpu.kernels.pairs.cpu import Limits, is_ordinary
+from topoact_gpu.kernels.pairs.cpu import Limits
 from topoact_gpu.kernels.product.cpu import FLOAT32, PANEL_ROWS, Coding
 from topoact_gpu.kernels.quantise.centre import Frame, centre_rows
 from topoact_gpu.kernels.quantise.cpu import pack_full, pack_prefix
 from topoact_gpu.kernels.quantise.floats import pack_full_floats, pack_prefix_floats
 from topoact_gpu.kernels.quantise.panels import Panels, empty_buffers, empty_panels
+from topoact_gpu.kernels.quantise.reach import reaches
 from topoact_gpu.kernels.table import RowTable, aligned
 
 __all__ = ["Packer", "Problem"]
@@ -46,22 +47,17 @@ class Problem:
 
     @property
     def reach(self) -> float:
-        """eps in the frame's unit, rounded up; no two rows are further apart than the cap.
-
-        Where the definition's own sum may under- or overflow, the cap: the filter then rules
-        nothing out.
-        """
-        cap = 8.0 * np.sqrt(self.table.n_cols)
-        if not is_ordinary(self.limits.square):
-            return cap
-        return min(self.eps * self.frame.unit * (1 + 2.0**-40), cap)
+        """eps in the frame's unit, rounded up; see :func:`reaches`."""
+        return self._reaches[0]
 
     @property
     def reach_low(self) -> float:
-        """The same rounded down, for accepting; 0 accepts nothing."""
-        if not is_ordinary(self.limits.square):
-            return 0.0
-        return self.eps * self.frame.unit * (1 - 2.0**-40)
+        """The same rounded down, for accepting."""
+        return self._reaches[1]
+
+    @property
+    def _reaches(self) -> tuple[float, float]:
+        return reaches(self.eps, self.limits.square, self.frame.unit, self.table.n_cols)
 
     @property
     def superblock_rows(self) -> int:

@@ -15,12 +15,12 @@ from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
 from topoact_gpu.kernels.compiled import helper
+from topoact_gpu.kernels.pairs.limits import fits_single, rough_limits
 from topoact_gpu.kernels.simd import call_address
 from topoact_gpu.kernels.table import FLOAT64, RowTable, norm_of, number, row_at, single
 
 __all__ = [
     "Limits",
-    "is_ordinary",
     "pair_limits",
     "pair_square",
     "square_address",
@@ -45,33 +45,13 @@ class Limits(NamedTuple):
     rough_at: int
 
 
-def is_ordinary(square: float) -> bool:
-    """Whether sums near this limit are far from under- and overflow in float64."""
-    return 2.0**-900 < square < 2.0**1000
-
-
 def pair_limits(table: RowTable, square: float) -> Limits:
-    """Limits for a rough sum, whose relative error is proven; nothing where nothing is proven.
-
-    Notes
-    -----
-    Both float64 sums of n non-negative terms, in any order, with or without fused multiply-add,
-    lie within ``(n + 2) u`` of the exact one, relatively (Higham 2002, section 4.2), u = 2**-53;
-    so they lie within ``2 (n + 3) u`` of each other. Underflow breaks that: below 2**-900 the
-    rough sum decides nothing, and neither does it where the limit itself overflowed. In float32
-    u is 2**-24, and the same holds for n up to 2**20 with twice the slack; terms that underflow
-    are below 2**-126 each, nothing beside a limit of 2**-60, and a sum that overflows is above
-    any limit of at most 2**100.
-    """
+    """Limits for a rough sum, whose relative error is proven; see :mod:`.limits`."""
     n_cols, normed = table.n_cols, table.norms.size > 0
-    how = FAST
-    if table.kind != FLOAT64 and not normed and n_cols <= 2**20 and 2.0**-60 < square < 2.0**100:
-        how = SINGLE
-    addresses = square_address(table), _sum_address(table.kind, normed, how)
-    if not is_ordinary(square):
-        return Limits(square, -1.0, np.inf, *addresses)
-    slack = (n_cols + 8) * 2.0**-23 if how == SINGLE else (n_cols + 4) * 2.0**-51
-    return Limits(square, square * (1 - slack), square * (1 + slack), *addresses)
+    single = table.kind != FLOAT64 and not normed and fits_single(square, n_cols)
+    rough_at = _sum_address(table.kind, normed, SINGLE if single else FAST)
+    surely, never = rough_limits(square, n_cols, single=single)
+    return Limits(square, surely, never, square_address(table), rough_at)
 
 
 def square_address(table: RowTable) -> int:
