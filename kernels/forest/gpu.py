@@ -1,0 +1,224 @@
+"""Degrees, union-find and the pending list on the device: the state of one DBSCAN pass.
+
+Rows are called by their *slots*. Parents only ever fall: a row hangs itself below a smaller one by
+an atomic minimum, and what that minimum replaced is united in turn, so that no link is lost
+whatever the order of the programs; the root of a component is its smallest slot. A stale read
+only costs another step. The same tie and bound rules as :mod:`topoact_gpu.kernels.dbscan.forest`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+
+__all__ = [
+    "Forest",
+    "ahead",
+    "empty_forest",
+    "find",
+    "labels_from_forest",
+    "link_pairs",
+    "report_pairs",
+    "roots_of",
+    "unite",
+]
+
+_PAIRS = 128
+
+
+class Forest(NamedTuple):
+    """State of the slots 0 .. n - 1."""
+
+    degree: torch.Tensor
+    """int32[n], 1 at first: a row is its own neighbour."""
+    parent: torch.Tensor
+    """int32[n]"""
+    pending: torch.Tensor
+    """int32[capacity, 2]"""
+    n_pending: torch.Tensor
+    """int64[1]"""
+    min_samples: int
+
+
+def empty_forest(n_slots: int, min_samples: int, most: int, device: torch.device) -> Forest:
+    """Every slot alone; no row has more than ``most`` others in its interval.
+
+    Notes
+    -----
+    A pair waits on the pending list only if one of its rows had a degree below ``min_samples``
+    after the pair was added to it; all pairs that a row is charged with were added before it had
+    so many. So a row is charged with at most ``min_samples - 2``, and the list can't overflow.
+    """
+    per_slot = max(min(min_samples - 2, most), 0)
+    return Forest(
+        torch.ones(n_slots, dtype=torch.int32, device=device),
+        torch.arange(n_slots, dtype=torch.int32, device=device),
+        torch.empty((max(n_slots * per_slot, 1), 2), dtype=torch.int32, device=device),
+        torch.zeros(1, dtype=torch.int64, device=device),
+        min_samples,
+    )
+
+
+@triton.jit
+def find(parent, slots, live):
+    """Roots of slots. Reads go past the first-level cache: a stale line would never end a loop."""
+    at = slots
+    above = tl.load(parent + at, mask=live, other=0, volatile=True)
+    above = tl.where(live, above, at)
+    moving = tl.max((above != at).to(tl.int32), 0)
+    while moving > 0:
+        at = above
+        above = tl.load(parent + at, mask=live, other=0, volatile=True)
+        above = tl.where(live, above, at)
+        moving = tl.max((above != at).to(tl.int32), 0)
+    return at
+
+
+@triton.jit
+def unite(parent, a, b, live):
+    """Join the components of a and b, element by element."""
+    high = tl.maximum(a, b)
+    low = tl.minimum(a, b)
+    live = live & (high != low)
+    moving = tl.max(live.to(tl.int32), 0)
+    while moving > 0:
+        before = tl.atomic_min(parent + high, low, mask=live)
+        # What hung there before is in the same component: unless it was high itself (a root) or
+        # low, it has to be united with low as well.
+        live = live & (before != high) & (before != low)
+        high = tl.where(live, tl.maximum(before, low), high)
+        low = tl.where(live, tl.minimum(before, low), low)
+        moving = tl.max(live.to(tl.int32), 0)
+
+
+@triton.jit
+def _report(
+    pairs, n_pairs, degree, parent, pending, n_pending, min_samples, PAIRS: tl.constexpr
+):  # fmt: skip
+    at = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
+    live = at < n_pairs
+    a = tl.load(pairs + 2 * at, mask=live, other=0)
+    b = tl.load(pairs + 2 * at + 1, mask=live, other=0)
+    one = tl.full([PAIRS], 1, dtype=tl.int32)
+    degree_a = tl.atomic_add(degree + a, one, mask=live) + 1
+    degree_b = tl.atomic_add(degree + b, one, mask=live) + 1
+    both = live & (degree_a >= min_samples) & (degree_b >= min_samples)
+    unite(parent, find(parent, a, both), find(parent, b, both), both)
+    waits = live & ((degree_a < min_samples) | (degree_b < min_samples))
+    places = tl.cumsum(waits.to(tl.int32), 0)
+    n_waiting = tl.max(places, 0)
+    if n_waiting > 0:
+        place = tl.atomic_add(n_pending, n_waiting.to(tl.int64)) + places - 1
+        tl.store(pending + 2 * place, a, mask=waits)
+        tl.store(pending + 2 * place + 1, b, mask=waits)
+
+
+def report_pairs(forest: Forest, pairs: torch.Tensor) -> None:
+    """Report pairs within eps, int32[n, 2] slots, each for the first and only time."""
+    if len(pairs):
+        _report[(triton.cdiv(len(pairs), _PAIRS),)](
+            pairs, len(pairs), forest.degree, forest.parent, forest.pending, forest.n_pending,
+            forest.min_samples, PAIRS=_PAIRS,
+        )  # fmt: skip
+
+
+@triton.jit
+def _link(pairs, n_pairs, parent, PAIRS: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
+    live = at < n_pairs
+    a = tl.load(pairs + 2 * at, mask=live, other=0)
+    b = tl.load(pairs + 2 * at + 1, mask=live, other=0)
+    unite(parent, find(parent, a, live), find(parent, b, live), live)
+
+
+def link_pairs(parent: torch.Tensor, pairs: torch.Tensor) -> None:
+    """Join the components of both slots of each pair, int32[n, 2]."""
+    if len(pairs):
+        _link[(triton.cdiv(len(pairs), _PAIRS),)](pairs, len(pairs), parent, PAIRS=_PAIRS)
+
+
+def roots_of(parent: torch.Tensor) -> torch.Tensor:
+    """Root of every slot, int32[n]; paths are shortened on the way (log n rounds)."""
+    while True:
+        above = parent[parent.long()]
+        if torch.equal(above, parent):
+            return above
+        parent.copy_(above)
+
+
+def labels_from_forest(
+    forest: Forest, group_of: torch.Tensor, order_of: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels after all pairs have been reported.
+
+    Parameters
+    ----------
+    forest : Forest
+    group_of : int32[n]
+        Interval of each slot, ascending from 0; below 0 for a slot without a row.
+    order_of : int64[n]
+        Place of the slot's row among the rows of its interval.
+
+    Returns
+    -------
+    labels : int64[n]
+        In each interval clusters are numbered by their first core row; a border row takes the
+        smallest label among the core rows within eps; noise is -1.
+    core : bool[n]
+    """
+    core = (forest.degree >= forest.min_samples) & (group_of >= 0)
+    pairs = forest.pending[: int(forest.n_pending.item())]
+    core_ends = core[pairs.long()]
+    link_pairs(forest.parent, pairs[core_ends.all(1)])
+    roots = roots_of(forest.parent).long()
+    labels = _number_clusters(roots, core, group_of.long(), order_of)
+    _adopt_borders(labels, pairs.long(), core_ends)
+    return labels, core
+
+
+def _number_clusters(
+    roots: torch.Tensor, core: torch.Tensor, group_of: torch.Tensor, order_of: torch.Tensor
+) -> torch.Tensor:
+    """Labels of core rows, -1 for the others."""
+    n = len(roots)
+    labels = torch.full((n,), -1, dtype=torch.int64, device=roots.device)
+    cores = torch.nonzero(core)[:, 0]
+    first = torch.full((n,), n, dtype=torch.int64, device=roots.device)
+    first.scatter_reduce_(0, roots[cores], order_of[cores], "amin")
+    own = torch.unique(roots[cores])
+    # Sorted by interval, then by first core row: two stable sorts, the last key first.
+    own = own[torch.argsort(first[own], stable=True)]
+    own = own[torch.argsort(group_of[own], stable=True)]
+    starts = torch.searchsorted(group_of[own], group_of[own])
+    number = torch.arange(len(own), device=own.device) - starts
+    labels[own] = number
+    labels[cores] = labels[roots[cores]]
+    return labels
+
+
+def _adopt_borders(labels: torch.Tensor, pairs: torch.Tensor, core_ends: torch.Tensor) -> None:
+    """Give border rows the smallest label of the core rows they wait with."""
+    most = torch.iinfo(torch.int64).max
+    smallest = torch.full_like(labels, most)
+    for own, other in ((0, 1), (1, 0)):
+        chosen = core_ends[:, own] & ~core_ends[:, other]
+        cores, borders = pairs[chosen, own], pairs[chosen, other]
+        smallest.scatter_reduce_(0, borders, labels[cores], "amin")
+    adopted = smallest < most
+    labels[adopted] = smallest[adopted]
+
+
+def ahead() -> list[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, Any]]]:
+    """What is launched, for compiling it ahead of time."""
+    pairs = {"pairs": "*i32", "n_pairs": "i32", "parent": "*i32", "PAIRS": "constexpr"}
+    report = pairs | {
+        "degree": "*i32", "pending": "*i32", "n_pending": "*i64", "min_samples": "i32",
+    }  # fmt: skip
+    constants = {"PAIRS": _PAIRS}
+    return [
+        ("report pairs", _report, report, constants, {}),
+        ("link pairs", _link, pairs, constants, {}),
+    ]
