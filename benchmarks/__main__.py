@@ -75,9 +75,18 @@ def parser() -> argparse.ArgumentParser:
     capture.add_argument("--images", type=int, default=320)
     capture.add_argument("--threads", type=int, default=2)
 
+    registers = commands.add_parser("registers", help="what GPU kernels compile to")
+    registers.add_argument("--results", type=Path, default=HERE / "results")
+    registers.add_argument(
+        "--targets", type=lambda text: [int(n) for n in names(text)], default=[80, 90]
+    )
+
     table = commands.add_parser("table", help="write the results into the README")
     table.add_argument("--results", type=Path, default=HERE / "results")
     table.add_argument("--readme", type=Path, default=HERE.parent / "README.md")
+    table.add_argument(
+        "--own-readme", type=Path, default=HERE / "README.md", help="for the table of registers"
+    )
     return top
 
 

@@ -1,4 +1,4 @@
-"""Results as Markdown, between two markers of the README.
+"""Results as Markdown, between two markers of the README; those of registers in the benchmarks'.
 
 Ratios are quoted only within one run: for each case the newest run that has it.
 """
@@ -35,6 +35,10 @@ def run(options) -> int:
     text = options.readme.read_text() if options.readme.exists() else ""
     options.readme.write_text(replace_between(text, render(options.results)))
     print(f"tables written between the markers of {options.readme.name}")
+    if body := registers(read(options.results / "registers.jsonl")):
+        own = options.own_readme
+        own.write_text(replace_between(own.read_text(), body))
+        print("table of registers written between those of the benchmarks' own")
     return 0
 
 
@@ -289,6 +293,32 @@ def _undecided(records: list[dict]) -> str:
             "times slower (promised at most 20)", "memory beyond the input, MB",
             "promised at most, MB", "filter"]  # fmt: skip
     return _markdown("Pairs no filter decides", head, rows, [_where(records)]) if rows else ""
+
+
+def _each(group: list[dict], key: str, unit: int = 1) -> str:
+    return " / ".join(f"{record[key] / unit:,.0f}" for record in group)
+
+
+def registers(records: list[dict]) -> str:
+    """What the newest run's kernels compiled to; "a / b" for one chip and the next."""
+    newest = max((record["run"] for record in records), default="")
+    records = [record for record in records if record["run"] == newest]
+    if not records:
+        return ""
+    rows = []
+    for (module, name), group in _grouped(records, "module", "name").items():
+        tensor = dict.fromkeys(" + ".join(record["tensor"]) for record in group)
+        rows.append([
+            f"{module.split('.')[-2]}: {name}", _each(group, "registers"),
+            _each(group, "stack_bytes"), _each(group, "shared_bytes", 1024),
+            str(group[0]["warps"]), " / ".join(tensor),
+        ])  # fmt: skip
+    chips = " / ".join(f"sm_{chip}" for (chip,) in _grouped(records, "target"))
+    head = ["kernel", "registers", "stack, bytes", "shared memory, KB", "warps", "tensor cores"]
+    place, triton = records[-1]["machine"], records[-1]["versions"]["triton"]
+    changes = " with changes" if place["modified"] else ""
+    note = f"Compiled, not run: triton {triton}, commit {place['commit']}{changes}."
+    return _markdown(f"GPU kernels, {chips}", head, rows, [note])
 
 
 SECTIONS = {
