@@ -7,22 +7,18 @@ processor, one program after the other: slow, and good for proving that they are
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from topoact_gpu.device import interpreted
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["interpreted", "on_device", "on_host", "torch_device"]
-
-
-def interpreted() -> bool:
-    """Whether Triton's interpreter is asked for."""
-    return os.environ.get("TRITON_INTERPRET", "") == "1"
+__all__ = ["on_device", "on_host", "torch_device"]
 
 
 @cache

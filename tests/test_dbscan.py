@@ -13,7 +13,7 @@ from sklearn.cluster import DBSCAN as Theirs
 from threadpoolctl import threadpool_limits
 
 from topoact_gpu import DBSCAN
-from topoact_gpu.cluster import cluster_elements, prepare
+from topoact_gpu.cpu import CpuBackend, problem_of
 from topoact_gpu.device import Team
 from topoact_gpu.errors import DataError, ParameterError
 from topoact_gpu.kernels.dbscan import filters, reference
@@ -22,6 +22,7 @@ from topoact_gpu.kernels.dbscan.filters import available_filters, choose_filter
 from topoact_gpu.kernels.dbscan.forest import empty_forest, found, labels_from_forest
 from topoact_gpu.kernels.dbscan.interval import cluster_rows
 from topoact_gpu.kernels.pairs.reference import normalised, pair_squares, within
+from topoact_gpu.prepared import prepare
 from topoact_gpu.resident import resident
 from topoact_gpu.rows import as_rows
 
@@ -55,8 +56,8 @@ def fit_rows(X, eps, min_samples, metric="euclidean", *, n_threads=1, block_byte
     ids = np.arange(len(X))
     team = Team(n_threads)  # not entered, it runs in this thread: quicker for small rows
     with resident(as_rows(X), 10**9) as data, team if n_threads > 1 else nullcontext():
-        prepared = prepare(data, metric, team, seed=seed)
-        return cluster_rows(prepared.problem(float(eps), min_samples, block_bytes), ids, team)
+        prepared = prepare(data, metric, CpuBackend(team), seed=seed)
+        return cluster_rows(problem_of(prepared, float(eps), min_samples, block_bytes), ids, team)
 
 
 def check_labels(found_labels, expected):
@@ -422,16 +423,16 @@ def test_elements_are_clustered_each_by_itself():
     eps = np.array([1.0, 1.0, 3.0, 4.0, 3.5, 9.0])
     for n_threads in (1, 2, 3):
         with resident(as_rows(X), 10**9) as data, Team(n_threads) as team:
-            prepared = prepare(data, "euclidean", team)
+            backend = CpuBackend(team)
+            prepared = prepare(data, "euclidean", backend)
             told = []
-            results = cluster_elements(
+            results = backend.cluster(
                 prepared,
                 indptr,
                 np.concatenate(members),
                 eps=eps,
                 min_samples=3,
                 budget_bytes=2**24,
-                team=team,
                 progress=told.append,
             )
         assert told[-1] == len(members)

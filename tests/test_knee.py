@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from kneed import KneeLocator
 
-from topoact_gpu.cluster import knee_of, prepare
+from topoact_gpu.cluster import knee_of
+from topoact_gpu.cpu import CpuBackend
 from topoact_gpu.device import Team
 from topoact_gpu.errors import DataError
 from topoact_gpu.knee import find_knee
+from topoact_gpu.prepared import prepare
 from topoact_gpu.resident import resident
 from topoact_gpu.rows import as_rows
 
@@ -59,8 +61,9 @@ def test_distances_are_exact_and_leave_the_row_out(metric, n_rows):
     wanted = np.sort(apart, 1)[:, 4]  # its own distance comes first
     wanted = wanted**2 / 2 if metric == "cosine" else wanted
     with resident(as_rows(X), 10**9) as data, Team(2) as team:
-        prepared = prepare(data, metric, team)
-        knees = [knee_of(prepared, np.arange(n_rows), 4, each, 3) for each in (team, Team(1))]
+        backends = [CpuBackend(each) for each in (team, Team(1))]
+        prepared = prepare(data, metric, backends[0])
+        knees = [knee_of(prepared, np.arange(n_rows), 4, backend, 3) for backend in backends]
     assert knees[0].distances.tobytes() == knees[1].distances.tobytes()
     assert len(knees[0].distances) == min(n_rows, 1000)
     assert knees[0].n_rows == n_rows

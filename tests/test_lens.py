@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from topoact_gpu.cpu import CpuBackend
 from topoact_gpu.device import Team, single_threaded_blas
 from topoact_gpu.errors import DataError, ParameterError
 from topoact_gpu.kernels.lens.cpu import ROW_LENSES
@@ -16,7 +17,7 @@ from topoact_gpu.rows import as_rows
 
 def compute(lens, X, *, n_threads=2, seed=0):
     with resident(as_rows(X), 10**9) as data, single_threaded_blas(), Team(n_threads) as team:
-        return compute_lens(lens, data, team, seed)
+        return compute_lens(lens, data, CpuBackend(team), seed)
 
 
 def make(n_rows=4500, n_cols=9, dtype="f4", seed=0):

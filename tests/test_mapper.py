@@ -19,6 +19,7 @@ from topoact_gpu import (
     create_store,
     open_store,
 )
+from topoact_gpu.cpu import CpuBackend
 from topoact_gpu.device import Team, single_threaded_blas
 from topoact_gpu.errors import DataError
 from topoact_gpu.kernels.dbscan.filters import FILTERS, available_filters
@@ -174,25 +175,25 @@ def test_progress_reaches_its_end():
 def test_row_lenses_are_their_definition(name, dtype):
     X = np.random.default_rng(3).normal(size=(1003, 17)).astype(dtype)
     with resident(as_rows(X), 10**9) as data, single_threaded_blas(), Team(2) as team:
-        values = compute_lens(name, data, team)
+        values = compute_lens(name, data, CpuBackend(team))
     np.testing.assert_array_equal(values[:, 0], row_lens(X, name))
 
 
 def test_computed_lenses():
     X = np.random.default_rng(4).normal(size=(600, 5)) * [9, 3, 1, 1, 1]
     with resident(as_rows(X), 10**9) as data, single_threaded_blas(), Team(2) as team:
-        pca = compute_lens("pca:2", data, team)
+        pca = compute_lens("pca:2", data, CpuBackend(team))
         centred = X - X.mean(0)
         expected = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
         np.testing.assert_allclose(np.abs(pca), np.abs(expected), atol=1e-9)
         apart = np.sqrt(((X[:, None] - X) ** 2).sum(-1))
-        eccentricity = compute_lens("eccentricity", data, team)[:, 0]
+        eccentricity = compute_lens("eccentricity", data, CpuBackend(team))[:, 0]
         np.testing.assert_allclose(eccentricity, apart.mean(1), rtol=1e-9)
-        density = compute_lens("density:4", data, team)[:, 0]
+        density = compute_lens("density:4", data, CpuBackend(team))[:, 0]
         np.testing.assert_allclose(density, -np.log(np.sort(apart, 1)[:, 4]), rtol=1e-9)
-        both = compute_lens(["column:1", lambda block: block[:, 0]], data, team)
+        both = compute_lens(["column:1", lambda block: block[:, 0]], data, CpuBackend(team))
         np.testing.assert_array_equal(both, X[:, [1, 0]])
-        median = compute_lens("median", data, team)[:, 0]
+        median = compute_lens("median", data, CpuBackend(team))[:, 0]
         np.testing.assert_array_equal(median, np.median(X, axis=1))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -12,123 +10,19 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import _check_feature_names
 
-from topoact_gpu.device import (
-    Team,
-    resolve_budget,
-    resolve_device,
-    resolve_threads,
-    single_threaded_blas,
-)
-from topoact_gpu.errors import DataError, ParameterError
-from topoact_gpu.kernels.dbscan.filters import choose_filter
-from topoact_gpu.kernels.dbscan.interval import Clustered, Problem, cluster_rows
-from topoact_gpu.kernels.lens.cpu import ROW_LENSES, row_lens
-from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
-from topoact_gpu.kernels.pairs.cpu import pair_limits
-from topoact_gpu.kernels.quantise.centre import Frame
-from topoact_gpu.kernels.quantise.frame import make_frame
-from topoact_gpu.kernels.table import RowTable, make_table
+from topoact_gpu.backend import Backend, open_backend
+from topoact_gpu.device import Team, resolve_budget, resolve_device, resolve_threads
+from topoact_gpu.errors import ParameterError
+from topoact_gpu.kernels.dbscan.interval import Clustered
 from topoact_gpu.knee import Knee, find_knee
+from topoact_gpu.prepared import Prepared, prepare
 from topoact_gpu.resident import Resident, resident
 from topoact_gpu.rows import as_rows
 
-__all__ = [
-    "DBSCAN",
-    "Prepared",
-    "add_counters",
-    "check_clustering",
-    "cluster_elements",
-    "knee_of",
-    "prepare",
-]
+__all__ = ["DBSCAN", "OWN_METRICS", "add_counters", "check_clustering", "knee_of"]
 
 OWN_METRICS = ("euclidean", "cosine")
 _KNEE_SAMPLE = 1000
-_MIN_BUDGET = 2**24
-_PACKED_BYTES = 160 * 10**6
-"""Panels in memory at a time, all threads together; more would not make anything faster."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Rows ready for clustering in one metric.
-
-    Attributes
-    ----------
-    table : RowTable
-        With norms where the metric is cosine.
-    frame : Frame
-    metric : str
-    filter : str
-        What decides most pairs; see :mod:`topoact_gpu.kernels.dbscan.filters`.
-    """
-
-    table: RowTable
-    frame: Frame
-    metric: str
-    filter: str
-
-    def problem(self, eps: float, min_samples: int, superblock_bytes: int) -> Problem:
-        """The kernel's view of one eps (a Python float: its square may overflow to infinity)."""
-        cosine = self.metric == "cosine"
-        square = 2.0 * eps if cosine else eps * eps
-        return Problem(
-            self.table,
-            pair_limits(self.table, square),
-            float(np.sqrt(square)) if cosine else eps,
-            min_samples,
-            self.frame,
-            superblock_bytes,
-            self.filter,
-        )
-
-
-def prepare(
-    data: Resident, metric: str, team: Team, *, seed: int = 0, largest: float | None = None
-) -> Prepared:
-    """Norms for the cosine metric, and the frame of the filter.
-
-    Parameters
-    ----------
-    data : Resident
-    metric : "euclidean" or "cosine"
-    team : Team
-    seed : int
-        For the sample that the filter's frame is made from; labels do not depend on it.
-    largest : float, optional
-        An upper bound on absolute values where it is known already; saves a pass.
-
-    Raises
-    ------
-    DataError
-        A value that is not finite; a row of zeros with the cosine metric.
-    """
-    bound = data.largest(team) if largest is None else largest
-    table = data.table
-    if metric == "cosine":
-        table = make_table(data.array, _norms(data, team))
-        bound = 1.0
-    frame = make_frame(table, np.arange(table.n_rows), bound, seed)
-    return Prepared(table, frame, metric, choose_filter(table.n_cols))
-
-
-def _norms(data: Resident, team: Team) -> NDArray[np.float64]:
-    norms = np.empty(data.table.n_rows)
-    code, step = ROW_LENSES.index("l2norm"), 4096
-
-    def work(start: int) -> None:
-        stop = min(start + step, len(norms))
-        row_lens(data.table, start, stop, code, norms[start:stop])
-
-    team.map(work, range(0, len(norms), step))
-    zero = np.flatnonzero((norms == 0) | ~np.isfinite(norms))
-    if len(zero):
-        raise DataError(
-            f"the cosine metric needs rows with a norm above 0 and below infinity, "
-            f"but {len(zero):,} of {len(norms):,} have none; the first is row {zero[0]:,}; "
-            "drop these rows or use the euclidean metric"
-        )
-    return norms
 
 
 def check_clustering(
@@ -174,7 +68,9 @@ def _check_foreign_metric(metric: str, eps: float | str) -> None:
         )
 
 
-def knee_of(prepared: Prepared, ids: NDArray[np.int64], k: int, team: Team, seed: int = 0) -> Knee:
+def knee_of(
+    prepared: Prepared, ids: NDArray[np.int64], k: int, backend: Backend, seed: int = 0
+) -> Knee:
     """eps for rows ``ids`` from the distances of up to 1,000 of them to their k-th neighbours.
 
     Notes
@@ -186,89 +82,17 @@ def knee_of(prepared: Prepared, ids: NDArray[np.int64], k: int, team: Team, seed
     queries = ids
     if len(ids) > _KNEE_SAMPLE:
         queries = np.sort(generator.choice(ids, _KNEE_SAMPLE, replace=False))
-    frame = prepared.frame
-    squares = neighbour_squares(
-        prepared.table, queries, ids, k, mean=frame.mean, unit=frame.unit, team=team
+    squares = backend.neighbour_squares(
+        prepared.data, prepared.table, queries, ids, k, prepared.frame
     )[:, k - 1]
     distances = squares / 2.0 if prepared.metric == "cosine" else np.sqrt(squares)
     return find_knee(distances, k, len(ids))
-
-
-def superblock_bytes(budget_bytes: int, n_at_once: int) -> int:
-    """Bytes for one superblock of panels; each interval at work holds up to three."""
-    return max(min(budget_bytes // 4, _PACKED_BYTES), _MIN_BUDGET // 4) // (3 * n_at_once)
 
 
 def add_counters(results: list[Clustered]) -> dict[str, int]:
     """Sum of the counters of several intervals."""
     names = results[0].counters if results else {}
     return {name: sum(result.counters[name] for result in results) for name in names}
-
-
-def cluster_elements(
-    prepared: Prepared,
-    indptr: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    *,
-    eps: NDArray[np.float64],
-    min_samples: int,
-    budget_bytes: int,
-    team: Team,
-    progress: Callable[[int], None] | None = None,
-) -> list[Clustered]:
-    """DBSCAN in every element of a cover.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    indptr, rows : int64
-        Element e holds ``rows[indptr[e]:indptr[e + 1]]``, ascending.
-    eps : float64[n_elements]
-    min_samples : int
-    budget_bytes : int
-    team : Team
-    progress : callable, optional
-        Told how many elements are done.
-
-    Returns
-    -------
-    list of Clustered, in the elements' order
-
-    Notes
-    -----
-    Elements go to threads whole, largest first; one that alone holds more than its share of
-    the pairs is worked on by all threads together. Labels do not depend on that.
-    """
-    sizes = np.diff(indptr)
-    work_of = sizes.astype(np.float64) ** 2
-    order = np.argsort(-sizes, kind="stable")
-    together = work_of[order] > work_of.sum() / (4 * team.n_threads)
-    together &= team.n_threads > 1
-    n_together = int(together.sum())
-    results: list[Clustered | None] = [None] * len(sizes)
-
-    def run(element: int, crew: Team) -> None:
-        at_once = 1 if crew is team else team.n_threads
-        problem = prepared.problem(
-            float(eps[element]), min_samples, superblock_bytes(budget_bytes, at_once)
-        )
-        members = rows[indptr[element] : indptr[element + 1]]
-        results[element] = cluster_rows(problem, members, crew)
-
-    def tell(count: int) -> None:
-        if progress is not None:
-            progress(count)
-
-    for count, element in enumerate(order[:n_together], 1):
-        run(int(element), team)
-        tell(count)
-    solo = team.solo()
-    team.map(
-        lambda element: run(int(element), solo),
-        order[n_together:],
-        lambda count: tell(n_together + count),
-    )
-    return [result for result in results if result is not None]
 
 
 class DBSCAN(ClusterMixin, BaseEstimator):  # type: ignore[misc]
@@ -352,28 +176,33 @@ class DBSCAN(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         ParameterError, DataError
         """
         check_clustering(self.eps, self.min_samples, self.metric, ("knee",))
-        resolve_device(self.device)
+        device = resolve_device(self.device)
         n_threads = resolve_threads(self.n_threads)
         budget = resolve_budget(self.memory_budget)
         _check_feature_names(self, X, reset=True)
         rows = as_rows(X)
         self.n_features_in_ = rows.n_cols
-        with resident(rows, budget // 2) as data, single_threaded_blas(), Team(n_threads) as team:
+        with resident(rows, budget // 2) as data, open_backend(device, n_threads) as backend:
             if self.metric in OWN_METRICS:
-                self._fit_own(data, budget, team)
+                self._fit_own(data, budget, backend)
             else:
-                self._fit_foreign(data, team)
+                self._fit_foreign(data, backend.team)
         return self
 
-    def _fit_own(self, data: Resident, budget: int, team: Team) -> None:
-        prepared = prepare(data, self.metric, team, seed=self.seed)
+    def _fit_own(self, data: Resident, budget: int, backend: Backend) -> None:
+        prepared = prepare(data, self.metric, backend, seed=self.seed)
         ids = np.arange(data.rows.n_rows)
         eps = self.eps
         if isinstance(eps, str):
-            eps = knee_of(prepared, ids, self.min_samples, team, self.seed).eps
-        block = superblock_bytes(budget, 1)
-        problem = prepared.problem(float(eps), self.min_samples, block)
-        result = cluster_rows(problem, ids, team)
+            eps = knee_of(prepared, ids, self.min_samples, backend, self.seed).eps
+        (result,) = backend.cluster(
+            prepared,
+            np.array([0, len(ids)]),
+            ids,
+            eps=np.array([float(eps)]),
+            min_samples=self.min_samples,
+            budget_bytes=budget,
+        )
         self.labels_ = result.labels
         self.core_sample_indices_ = np.flatnonzero(result.core)
         self.n_clusters_ = result.n_clusters

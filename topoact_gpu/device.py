@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from topoact_gpu.errors import ParameterError
 __all__ = [
     "Team",
     "available_threads",
+    "interpreted",
     "resolve_budget",
     "resolve_device",
     "resolve_threads",
@@ -34,22 +36,54 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
+def interpreted() -> bool:
+    """Whether GPU kernels run in Triton's interpreter, on any processor (TRITON_INTERPRET=1)."""
+    return os.environ.get("TRITON_INTERPRET", "") == "1"
+
+
 def resolve_device(device: str) -> str:
-    """Name of the device that runs: "cpu" is the only one there is so far.
+    """Name of the device that runs: "cpu" or "cuda"; "auto" takes a GPU where there is one.
 
     Raises
     ------
     ParameterError
-        "cuda" is asked for (nothing falls back silently), or an unknown name.
+        "cuda" is asked for and is not to be had (nothing falls back silently), or an unknown
+        name.
+
+    Notes
+    -----
+    torch is imported only where "cuda" is asked for or a driver is there. In Triton's interpreter
+    "cuda" runs on CPU tensors, and "auto" is "cpu".
     """
-    if device == "cuda":
-        raise ParameterError(
-            'device="cuda" needs the GPU backend, which this version does not have; '
-            'use device="auto" or "cpu"'
-        )
-    if device not in ("auto", "cpu"):
+    if device not in ("auto", "cpu", "cuda"):
         raise ParameterError(f'device must be "auto", "cpu" or "cuda", got {device!r}')
-    return "cpu"
+    if device == "cpu" or (device == "auto" and (interpreted() or not _has_driver())):
+        return "cpu"
+    missing = _missing_for_cuda()
+    if missing and device == "cuda":
+        raise ParameterError(
+            f'device="cuda" needs {missing}; use device="auto" or "cpu", or see the README'
+        )
+    return "cpu" if missing else "cuda"
+
+
+def _has_driver() -> bool:
+    """Whether a CUDA driver may be there, without loading anything."""
+    return os.name == "nt" or os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")
+
+
+def _missing_for_cuda() -> str:
+    """What the GPU backend lacks on this machine; empty if nothing."""
+    for package in ("torch", "triton"):
+        if importlib.util.find_spec(package) is None:
+            return f"the package {package}: pip install 'topoact-gpu[gpu]'"
+    if interpreted():
+        return ""
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"a CUDA device that torch {torch.__version__} can use, and there is none"
+    return ""
 
 
 def resolve_threads(n_threads: Any) -> int:

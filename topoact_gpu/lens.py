@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topoact_gpu.backend import Backend
 from topoact_gpu.device import Team
 from topoact_gpu.errors import DataError, ParameterError
 from topoact_gpu.kernels.lens.cpu import ROW_LENSES
@@ -62,7 +63,9 @@ def parse_lens(lens: str) -> tuple[str, int | None]:
     return name, int(text)
 
 
-def compute_lens(lens: Lens, data: Resident, team: Team, seed: int = 0) -> NDArray[np.float64]:
+def compute_lens(
+    lens: Lens, data: Resident, backend: Backend, seed: int = 0
+) -> NDArray[np.float64]:
     """Evaluate a lens on all rows.
 
     Parameters
@@ -73,7 +76,7 @@ def compute_lens(lens: Lens, data: Resident, team: Team, seed: int = 0) -> NDArr
         ``[n_rows]`` or ``[n_rows, k]``. A list of names and functions puts their columns
         side by side.
     data : Resident
-    team : Team
+    backend : Backend
     seed : int
         For samples and UMAP.
 
@@ -95,13 +98,13 @@ def compute_lens(lens: Lens, data: Resident, team: Team, seed: int = 0) -> NDArr
     both against all rows, or above 20,000 rows against a seeded sample of 2,000.
     """
     if isinstance(lens, str):
-        return _named(*parse_lens(lens), data, team, seed)
+        return _named(*parse_lens(lens), data, backend, seed)
     if callable(lens):
-        return _called(lens, data, team)
+        return _called(lens, data, backend.team)
     if isinstance(lens, list | tuple) and all(isinstance(x, str) or callable(x) for x in lens):
         if not lens:
             raise ParameterError("lens must name at least one column, got an empty list")
-        return np.hstack([compute_lens(each, data, team, seed) for each in lens])
+        return np.hstack([compute_lens(each, data, backend, seed) for each in lens])
     return given_lens(lens, data.rows.n_rows)
 
 
@@ -129,37 +132,29 @@ def given_lens(values: Any, n_rows: int) -> NDArray[np.float64]:
 
 
 def _named(
-    name: str, number: int | None, data: Resident, team: Team, seed: int
+    name: str, number: int | None, data: Resident, backend: Backend, seed: int
 ) -> NDArray[np.float64]:
     if name in ROW_LENSES:
-        return _row_lens(name, data, team)
+        return backend.row_lens(data, ROW_LENSES.index(name))[:, None]
     if name == "median":
-        return _called(lambda block: np.median(block.astype(np.float64), axis=1), data, team)
+        return _called(
+            lambda block: np.median(block.astype(np.float64), axis=1), data, backend.team
+        )
     if name == "density":
-        return _density(number or _N_NEIGHBOURS, data, team, seed)
+        return _density(number or _N_NEIGHBOURS, data, backend, seed)
     if name == "eccentricity":
-        return _eccentricity(data, team, seed)
+        return _eccentricity(data, backend.team, seed)
     assert number is not None
     if name == "column":
         return _column(number, data)
     limit = data.rows.n_cols if name == "pca" else data.rows.n_rows - 2
     if number > limit:
         raise ParameterError(f"lens '{name}:{number}' needs a number of at most {limit:,}")
-    return _pca(number, data, team) if name == "pca" else _umap(number, data, seed)
+    return _pca(number, data, backend.team) if name == "pca" else _umap(number, data, seed)
 
 
-def _row_lens(name: str, data: Resident, team: Team) -> NDArray[np.float64]:
-    from topoact_gpu.kernels.lens.cpu import row_lens
-
-    out = np.empty((data.rows.n_rows, 1))
-    code = ROW_LENSES.index(name)
-
-    def work(start: int) -> None:
-        stop = min(start + _BLOCK_ROWS, len(out))
-        row_lens(data.table, start, stop, code, out[start:stop, 0])
-
-    team.map(work, range(0, len(out), _BLOCK_ROWS))
-    return out
+def _median(block: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(np.median(block.astype(np.float64), axis=1))
 
 
 def _column(number: int, data: Resident) -> NDArray[np.float64]:
@@ -238,8 +233,7 @@ def _sample(n_rows: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(n_rows, _N_SAMPLE, replace=False))
 
 
-def _density(k: int, data: Resident, team: Team, seed: int) -> NDArray[np.float64]:
-    from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
+def _density(k: int, data: Resident, backend: Backend, seed: int) -> NDArray[np.float64]:
     from topoact_gpu.kernels.quantise.frame import make_frame
 
     targets = _sample(data.rows.n_rows, seed)
@@ -249,10 +243,8 @@ def _density(k: int, data: Resident, team: Team, seed: int) -> NDArray[np.float6
             "the rows it is measured against"
         )
     every = np.arange(data.rows.n_rows)
-    frame = make_frame(data.table, every, data.largest(team), seed)
-    squares = neighbour_squares(
-        data.table, every, targets, k, mean=frame.mean, unit=frame.unit, team=team
-    )
+    frame = make_frame(data.table, every, data.largest(backend.team), seed)
+    squares = backend.neighbour_squares(data, data.table, every, targets, k, frame)
     distances = np.sqrt(squares[:, k - 1])
     positive = distances[distances > 0]
     if not len(positive):

@@ -13,28 +13,21 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import _check_feature_names
 
 from topoact_gpu import __version__
+from topoact_gpu.backend import Backend, open_backend
 from topoact_gpu.cluster import (
     DBSCAN,
     OWN_METRICS,
-    Prepared,
     add_counters,
     check_clustering,
-    cluster_elements,
     knee_of,
-    prepare,
 )
 from topoact_gpu.cover import CoverElements, UniformCover
-from topoact_gpu.device import (
-    Team,
-    resolve_budget,
-    resolve_device,
-    resolve_threads,
-    single_threaded_blas,
-)
+from topoact_gpu.device import resolve_budget, resolve_device, resolve_threads
 from topoact_gpu.errors import DataError, ParameterError
 from topoact_gpu.graph import MapperGraph
 from topoact_gpu.lens import compute_lens, given_lens, parse_lens
 from topoact_gpu.nodes import minimum_rows, nodes_from_labels
+from topoact_gpu.prepared import Prepared, prepare
 from topoact_gpu.resident import Resident, resident
 from topoact_gpu.rows import as_rows
 from topoact_gpu.timing import Stages
@@ -143,8 +136,8 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
         rows = as_rows(X, min_rows=2)
         self.n_features_in_ = rows.n_cols
         stages = Stages()
-        with single_threaded_blas(), Team(settings.n_threads) as team:
-            run = _Run(self, settings, stages, team)
+        with open_backend(settings.device, settings.n_threads) as backend:
+            run = _Run(self, settings, stages, backend)
             with stages.stage("read"):
                 held = resident(rows, settings.budget // 2)
                 data = held.__enter__()
@@ -211,8 +204,11 @@ class _Settings:
 class _Run:
     """One fit: its intermediate results and its report."""
 
-    def __init__(self, mapper: Mapper, settings: _Settings, stages: Stages, team: Team) -> None:
-        self.mapper, self.settings, self.stages, self.team = mapper, settings, stages, team
+    def __init__(
+        self, mapper: Mapper, settings: _Settings, stages: Stages, backend: Backend
+    ) -> None:
+        self.mapper, self.settings, self.stages = mapper, settings, stages
+        self.backend, self.team = backend, backend.team
         self.clustering: dict[str, Any] = {}
         self.knee: dict[str, Any] | None = None
 
@@ -251,7 +247,7 @@ class _Run:
         is_norm = isinstance(lens, str) and lens == "l2norm"
         if not is_norm:
             data.largest(self.team)
-        values = compute_lens(lens, data, self.team, self.settings.seed)
+        values = compute_lens(lens, data, self.backend, self.settings.seed)
         if is_norm:
             # A norm is finite only if the row is, and no number exceeds its row's norm.
             largest = float(values.max())
@@ -272,9 +268,8 @@ class _Run:
                 return self._foreign_labels(data, elements)
         clusterer = self.settings.clusterer
         with self.stages.stage("prepare"):
-            prepared = prepare(
-                data, clusterer.metric, self.team, seed=self.settings.cluster_seed, largest=bound
-            )
+            seed = self.settings.cluster_seed
+            prepared = prepare(data, clusterer.metric, self.backend, seed=seed, largest=bound)
         eps = np.full(elements.n_elements, np.nan)
         if isinstance(clusterer.eps, str):
             with self.stages.stage("knee"):
@@ -289,14 +284,13 @@ class _Run:
     ) -> list[NDArray[np.int64]]:
         total = elements.n_elements
         self._tell("cluster", 0, total)
-        results = cluster_elements(
+        results = self.backend.cluster(
             prepared,
             elements.indptr,
             elements.rows,
             eps=eps,
             min_samples=self.settings.clusterer.min_samples,
             budget_bytes=self.settings.budget,
-            team=self.team,
             progress=lambda done: self._tell("cluster", done, total),
         )
         sizes = elements.sizes.astype(object)
@@ -318,7 +312,7 @@ class _Run:
         clusterer, seed = self.settings.clusterer, self.settings.cluster_seed
         k = int(clusterer.min_samples)
         whole = np.arange(prepared.table.n_rows)
-        knee = knee_of(prepared, whole, k, self.team, seed)
+        knee = knee_of(prepared, whole, k, self.backend, seed)
         self.knee = knee.to_dict()
         eps = np.full(elements.n_elements, knee.eps)
         if clusterer.eps == "knee":
@@ -327,7 +321,7 @@ class _Run:
         for at in range(elements.n_elements):
             self._tell("knee", at, elements.n_elements)
             try:
-                eps[at] = knee_of(prepared, elements.element_rows(at), k, self.team, seed).eps
+                eps[at] = knee_of(prepared, elements.element_rows(at), k, self.backend, seed).eps
             except DataError:
                 without.append(int(elements.element_id[at]))
         self.knee |= {"per_interval": eps.tolist(), "intervals_without_knee": without}
@@ -399,8 +393,7 @@ class _Run:
             "parameters": self._parameters(),
             "versions": _versions(),
             "implementation": {
-                "device": settings.device,
-                "n_threads": settings.n_threads,
+                **self.backend.describe(),
                 "budget_bytes": settings.budget,
                 "rows": data.where,
                 "dbscan": "own" if settings.own else type(settings.clusterer).__name__,

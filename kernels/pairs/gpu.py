@@ -12,7 +12,9 @@ from topoact_gpu.kernels.pairs.limits import fits_single, rough_limits
 
 __all__ = ["Limits", "Rows", "ahead", "limits_for", "pair_squares", "within"]
 
-_PAIRS, _STEP = 16, 128
+_PAIRS = 8
+_STEPS = {True: 128, False: 64}
+"""Columns at a time, of float32 and of float64: what the registers hold."""
 _EXACT_PAIRS = 32
 _UNKNOWN = 2
 
@@ -140,7 +142,7 @@ def within(rows: Rows, limits: Limits, pairs: torch.Tensor) -> torch.Tensor:
 
     Notes
     -----
-    A rough sum reads both rows once, 16 pairs side by side; what it leaves open (one pair in 1e4
+    A rough sum reads both rows once, 8 pairs side by side; what it leaves open (one pair in 1e4
     of those that a filter left open) is summed in column order by one thread each.
     """
     x, n_limits = rows.x, limits.table.shape[1]
@@ -150,7 +152,7 @@ def within(rows: Rows, limits: Limits, pairs: torch.Tensor) -> torch.Tensor:
     _rough[(triton.cdiv(len(pairs), _PAIRS),)](
         x, x.stride(0), rows.row_of, limits.table if rows.norms is None else rows.norms,
         limits.table, limits.limit_of, n_limits, pairs, len(pairs), x.shape[1], verdicts,
-        PAIRS=_PAIRS, STEP=_STEP, NORMED=rows.norms is not None, SINGLE=limits.single,
+        PAIRS=_PAIRS, STEP=_STEPS[limits.single], NORMED=rows.norms is not None, SINGLE=limits.single,
     )  # fmt: skip
     unknown = torch.nonzero(verdicts == _UNKNOWN)[:, 0]
     result = verdicts == 1
@@ -173,8 +175,8 @@ def ahead() -> list[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, An
     entries: list[Any] = []
     for dtype, normed in (("*fp16", False), ("*fp32", True), ("*fp64", False)):
         single = dtype != "*fp64" and not normed
-        constants: dict[str, Any] = {"PAIRS": _PAIRS, "STEP": _STEP, "NORMED": normed}
-        constants["SINGLE"] = single
+        constants: dict[str, Any] = {"PAIRS": _PAIRS, "STEP": _STEPS[single]}
+        constants |= {"NORMED": normed, "SINGLE": single}
         types = rough | {"x": dtype} | dict.fromkeys(constants, "constexpr")
         entries.append((f"rough sums of {dtype[1:]}", _rough, types, constants, {}))
         constants = {"PAIRS": _EXACT_PAIRS, "NORMED": normed}

@@ -29,8 +29,6 @@ __all__ = [
 
 OUTSIDE, INSIDE, OPEN = 0, 1, 2
 """Verdicts on a pair: surely not within eps, surely within, undecided."""
-_MOST_REGISTERS = 128
-"""Two programs share a multiprocessor: one multiplies while the other judges."""
 
 
 class Shape(NamedTuple):
@@ -39,6 +37,8 @@ class Shape(NamedTuple):
     block: int = 128
     """Rows on either side; a power of two of at least 16."""
     n_warps: int = 8
+    """Eight make do with 128 registers on Hopper, so that two programs share a multiprocessor:
+    one multiplies while the other judges."""
     n_stages: int = 3
 
 
@@ -180,7 +180,6 @@ def judge_tiles(
         verdicts.table, verdicts.kept, verdicts.coarse, verdicts.counts, most_open,
         WIDTH=packed.numbers.shape[1], STEP=step_of(packed.kind, n_cols), BLOCK=shape.block,
         HALVES=packed.kind == HALF, num_warps=shape.n_warps, num_stages=shape.n_stages,
-        maxnreg=_MOST_REGISTERS,
     )  # fmt: skip
     n_kept, n_coarse, n_settled = verdicts.counts.tolist()
     return Judged(
@@ -206,6 +205,5 @@ def ahead() -> list[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, An
             }  # fmt: skip
             types |= dict.fromkeys(constants, "constexpr")
             options = {"num_warps": shape.n_warps, "num_stages": shape.n_stages}
-            options["maxnreg"] = _MOST_REGISTERS
             entries.append((f"tile {kind}, {width} columns", _judge, types, constants, options))
     return entries

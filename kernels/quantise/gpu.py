@@ -19,6 +19,7 @@ import torch
 import triton
 import triton.language as tl
 
+from topoact_gpu.kernels.product.accumulator import LEAST_NORM
 from topoact_gpu.kernels.quantise.panels import SLACK
 
 __all__ = ["HALF", "INT8", "Packed", "ahead", "pack_rows", "padded_width", "step_of"]
@@ -27,7 +28,7 @@ INT8, HALF = "int8", "half"
 TOP = 127
 N_TERMS, N_BLOCK_TERMS = 5, 3
 """float32 numbers beside each packed row and each block of rows."""
-_ROWS, _STEP = 16, 128
+_ROWS, _STEP = 8, 128
 
 
 class Packed(NamedTuple):
@@ -154,7 +155,8 @@ def pack_rows(
     block : int
         Rows that a tile takes; divides n.
     product_error : float
-        Bound on the error of a product of packed rows, relative to their norms.
+        Bound on the error of a product of packed rows, relative to their norms
+        (:func:`.accumulator.product_error`); 0 for INT8.
 
     Returns
     -------
@@ -172,9 +174,12 @@ def pack_rows(
             scale, square, lost, n_cols, WIDTH=width, BLOCK=block, ROWS=min(_ROWS, block),
             STEP=min(_STEP, width), NORMED=norms is not None, HALVES=kind == HALF,
         )  # fmt: skip
-    slack, live = SLACK + product_error, row_of >= 0
+    live = row_of >= 0
+    # The error of a product is relative to norms that count as LEAST_NORM at least.
+    mass = square + (LEAST_NORM * scale.repeat_interleave(block)) ** 2
+    slack = SLACK * square + product_error * mass
     terms = _terms(square, lost, live, reach, slack)
-    return Packed(kind, numbers, terms, _block_terms(scale, square, lost, live, slack))
+    return Packed(kind, numbers, terms, _block_terms(scale, lost, live, slack))
 
 
 def _terms(
@@ -182,7 +187,7 @@ def _terms(
     lost: torch.Tensor,
     live: torch.Tensor,
     reach: torch.Tensor,
-    slack: float,
+    slack: torch.Tensor,
 ) -> torch.Tensor:
     """Both sides of two questions about the product p of rows i and j, float32[N_TERMS, n].
 
@@ -195,11 +200,11 @@ def _terms(
     high, low = reach[0] + lost, reach[1] - lost
     terms = torch.stack(
         [
-            square - high * high - slack * (square + high * high),
+            square - high * high - (slack + SLACK * high * high),
             high,
-            square - low * low + slack * (square + low * low),
+            square - low * low + (slack + SLACK * low * low),
             low * (1 - 2.0**-20),
-            square - lost * lost - slack * (square + lost * lost),
+            square - lost * lost - (slack + SLACK * lost * lost),
         ]
     )
     nothing = torch.zeros(N_TERMS, 1, dtype=torch.float64, device=terms.device)
@@ -208,13 +213,14 @@ def _terms(
 
 
 def _block_terms(
-    scale: torch.Tensor, square: torch.Tensor, lost: torch.Tensor, live: torch.Tensor, slack: float
+    scale: torch.Tensor, lost: torch.Tensor, live: torch.Tensor, slack: torch.Tensor
 ) -> torch.Tensor:
     """For each block its scale, E (the largest loss) and M (twice the largest slack)."""
     n_blocks = len(scale)
     most = torch.where(live, lost, 0.0).view(n_blocks, -1).amax(1)
-    mass = torch.where(live, square + lost * lost, 0.0).view(n_blocks, -1).amax(1)
-    return torch.stack([scale, most * (1 + 2.0**-20), 2 * slack * mass]).to(torch.float32)
+    most_slack = torch.where(live, slack + SLACK * lost * lost, 0.0).view(n_blocks, -1).amax(1)
+    terms = [scale, most * (1 + 2.0**-20), 2 * (1 + 2.0**-20) * most_slack]
+    return torch.stack(terms).to(torch.float32)
 
 
 def ahead() -> list[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, Any]]]:

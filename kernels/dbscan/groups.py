@@ -1,0 +1,426 @@
+"""DBSCAN of many intervals at once on the device: the rounds around the kernels.
+
+1. The rows of each interval are put in spatial order, after a block of rows drawn at random.
+2. First round: each block with itself, and the drawn rows with everybody. That finds most core
+   rows and joins most of what belongs together.
+3. Rows are regrouped by component: tiles whose rows are core and joined are passed over.
+4. Second round: all other tiles.
+
+A slot is a row's place in the first round; the forest knows rows by their slots. What a round
+scans is a window: packed rows, of which every place knows its slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from topoact_gpu.kernels.dbscan.gpu import (
+    Reports,
+    empty_reports,
+    report_strips,
+    strips_of,
+)
+from topoact_gpu.kernels.dbscan.schedule import (
+    first_round_tiles,
+    in_launches,
+    rectangle_tiles,
+    superblocks,
+    upper_tiles,
+)
+from topoact_gpu.kernels.forest.gpu import (
+    Forest,
+    empty_forest,
+    labels_from_forest,
+    report_pairs,
+    roots_of,
+)
+from topoact_gpu.kernels.order.gpu import split_orders
+from topoact_gpu.kernels.pairs.gpu import Limits, Rows, limits_for, within
+from topoact_gpu.kernels.product.gpu import (
+    Judged,
+    Shape,
+    Verdicts,
+    empty_verdicts,
+    judge_tiles,
+)
+from topoact_gpu.kernels.quantise.gpu import HALF, Packed, pack_rows
+
+__all__ = ["COUNTERS", "Element", "GroupResult", "Room", "RowSource", "Setting", "cluster_group"]
+
+COUNTERS = ("tested", "settled", "undecided", "within", "tiles", "settled_tiles", "coarse_tiles")
+_TWO_ROUNDS = 16
+"""Blocks from which on an interval is worth a first round."""
+_N_AXES = 8
+
+
+class RowSource(Protocol):
+    """Where rows come from: device memory, or the host's, a window at a time."""
+
+    n_cols: int
+    device: torch.device
+
+    def rows(self, ids: torch.Tensor) -> Rows:
+        """Rows whose place p holds row ids[p] of the table; below 0: none."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all intervals of a run share."""
+
+    source: RowSource
+    mean: torch.Tensor
+    """float64[n_cols], of rows times ``unit``."""
+    unit: torch.Tensor
+    """float64[1]"""
+    basis: torch.Tensor
+    """float32[n_cols, n_axes]: directions by which rows are ordered."""
+    kind: str
+    """The product that judges pairs first: INT8 or HALF."""
+    half_error: float | None
+    """Bound on the error of float16 products, relative to the rows' norms; None: not to be had."""
+    min_samples: int
+    seed: int = 0
+    shape: Shape = field(default_factory=Shape)
+    most_open: int = 512
+    """Undecided pairs from which on a tile is judged again by float16 products."""
+
+
+@dataclass(frozen=True)
+class Element:
+    """One interval: its rows (ascending), eps as the definition compares it, and in the frame."""
+
+    ids: NDArray[np.int64]
+    square: float
+    reach: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Room:
+    """Device memory that is set aside."""
+
+    verdicts: Verdicts
+    reports: Reports
+    most_blocks: int
+    """Blocks of rows in a window."""
+
+    @classmethod
+    def make(
+        cls, n_tiles: int, n_pairs: int, most_blocks: int, shape: Shape, device: torch.device
+    ) -> Room:
+        """Room for launches of ``n_tiles`` and lists of ``n_pairs``."""
+        return cls(
+            empty_verdicts(n_tiles, shape, device),
+            empty_reports(n_pairs, n_tiles, shape.block, device),
+            most_blocks,
+        )
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """Labels and core rows of each interval, in the order of its rows, and what it took."""
+
+    labels: list[NDArray[np.int64]]
+    core: list[NDArray[np.bool_]]
+    counters: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """Slots of a group of intervals, whole blocks for each."""
+
+    ids: torch.Tensor
+    """int64[n]: row, or -1."""
+    group: torch.Tensor
+    """int32[n]: interval, or -1."""
+    order: torch.Tensor
+    """int64[n]: place of the row among those of its interval."""
+    blocks: NDArray[np.int64]
+    """int64[n_elements + 1]: first block of each interval."""
+    two_rounds: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Packed rows; tiles speak of its blocks."""
+
+    slots: torch.Tensor
+    """int32[n_places], -1 for none."""
+    rows: Rows
+    limits: Limits
+    packed: Packed
+    reach: torch.Tensor
+
+
+def cluster_group(setting: Setting, elements: list[Element], room: Room) -> GroupResult:
+    """DBSCAN of some intervals, together.
+
+    Parameters
+    ----------
+    setting : Setting
+    elements : list of Element
+        None of them empty. Where they need more blocks than fit a window, there must be only one.
+    room : Room
+    """
+    return _Group(setting, elements, room).everything()
+
+
+class _Group:
+    """Some intervals being worked on."""
+
+    def __init__(self, setting: Setting, elements: list[Element], room: Room) -> None:
+        self.setting, self.elements, self.room = setting, elements, room
+        self.device, self.block = setting.source.device, setting.shape.block
+        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.slots = self._make_slots()
+        most = max(len(element.ids) for element in elements) - 1
+        n_slots = len(self.slots.ids)
+        self.forest: Forest = empty_forest(n_slots, setting.min_samples, most, self.device)
+        reaches = torch.tensor([element.reach for element in elements], dtype=torch.float64)
+        self.reaches = reaches.T.contiguous().to(self.device)
+        self.squares = [element.square for element in elements]
+
+    def everything(self) -> GroupResult:
+        """Both rounds, and the labels."""
+        every = torch.arange(len(self.slots.ids), dtype=torch.int32, device=self.device)
+        every[self.slots.group < 0] = -1
+        if len(self._blocks(every)) <= self.room.most_blocks:
+            self._scan(every, self._first_tiles(), second=False)
+        else:
+            self._first_in_parts(every)
+        if self.slots.two_rounds.any():
+            self._second_round(*self._regrouped())
+        return self._result()
+
+    def _blocks(self, slots: torch.Tensor) -> torch.Tensor:
+        return slots.view(-1, self.block)
+
+    # Slots and windows
+
+    def _make_slots(self) -> _Slots:
+        sizes = np.array([len(element.ids) for element in self.elements], np.int64)
+        n_blocks = -(-sizes // self.block)
+        two_rounds = n_blocks >= _TWO_ROUNDS
+        order = self._spatial_order(sizes, two_rounds)
+        group = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(self.device)
+        starts = torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)])).to(self.device)
+        blocks = np.concatenate([[0], np.cumsum(n_blocks)])
+        first_slots = torch.from_numpy(blocks[:-1] * self.block).to(self.device)
+        places = first_slots[group] + torch.arange(len(group), device=self.device) - starts[group]
+        n_slots = int(blocks[-1]) * self.block
+        ids = torch.full((n_slots,), -1, dtype=torch.int64, device=self.device)
+        ids[places] = self._ids()[order]
+        groups = torch.full((n_slots,), -1, dtype=torch.int32, device=self.device)
+        groups[places] = group.to(torch.int32)
+        orders = torch.zeros(n_slots, dtype=torch.int64, device=self.device)
+        orders[places] = order - starts[group]
+        return _Slots(ids, groups, orders, blocks, two_rounds)
+
+    def _ids(self) -> torch.Tensor:
+        ids = np.concatenate([element.ids for element in self.elements])
+        return torch.from_numpy(ids).to(self.device)
+
+    def _spatial_order(
+        self, sizes: NDArray[np.int64], two_rounds: NDArray[np.bool_]
+    ) -> torch.Tensor:
+        """Order of the rows of each interval: a random block where it pays, then neighbours."""
+        order = split_orders(self._coordinates(), sizes, self.block)
+        generator = np.random.default_rng(self.setting.seed)
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        for element in np.flatnonzero(two_rounds):
+            own = order[starts[element] : starts[element + 1]].clone()
+            drawn = np.zeros(len(own), np.bool_)
+            drawn[generator.choice(len(own), self.block, replace=False)] = True
+            mask = torch.from_numpy(drawn).to(self.device)
+            order[starts[element] : starts[element + 1]] = torch.cat([own[mask], own[~mask]])
+        return order
+
+    def _coordinates(self) -> torch.Tensor:
+        """Leading components of all rows, float32[n, n_axes]; a piece at a time."""
+        setting, ids = self.setting, self._ids()
+        basis = setting.basis[:, :_N_AXES]
+        out = torch.empty((len(ids), basis.shape[1]), dtype=torch.float32, device=self.device)
+        step = max(2**26 // setting.source.n_cols, 1)
+        for low in range(0, len(ids), step):
+            rows = setting.source.rows(ids[low : low + step])
+            x = rows.x[rows.row_of].to(torch.float64)
+            if rows.norms is not None:
+                x /= rows.norms[rows.row_of][:, None]
+            z = (x * setting.unit - setting.mean).to(torch.float32)
+            out[low : low + step] = z @ basis
+        return out
+
+    def _window(self, slots: torch.Tensor, kind: str) -> _Window:
+        """Pack the rows of some slots, whole blocks of one interval each."""
+        setting, live = self.setting, slots >= 0
+        at = slots.clamp(min=0).long()
+        group = torch.where(live, self.slots.group[at], 0)
+        rows = setting.source.rows(torch.where(live, self.slots.ids[at], -1))
+        limits = limits_for(self.squares, group, rows.x, normed=rows.norms is not None)
+        reach = self.reaches[:, group.long()]
+        return _Window(slots, rows, limits, self._pack(rows, reach, kind), reach)
+
+    def _pack(self, rows: Rows, reach: torch.Tensor, kind: str) -> Packed:
+        setting = self.setting
+        error = 0.0
+        if kind == HALF:
+            assert setting.half_error is not None
+            error = setting.half_error
+        return pack_rows(
+            kind, rows.x, rows.row_of, mean=setting.mean, unit=setting.unit, norms=rows.norms,
+            reach=reach, block=self.block, product_error=error,
+        )  # fmt: skip
+
+    # Rounds
+
+    def _first_tiles(self) -> Iterator[NDArray[np.int32]]:
+        blocks = self.slots.blocks.tolist()
+        for element, two_rounds in enumerate(self.slots.two_rounds):
+            first, n_blocks = blocks[element], blocks[element + 1] - blocks[element]
+            yield from (first_round_tiles if two_rounds else upper_tiles)(first, n_blocks)
+
+    def _first_in_parts(self, every: torch.Tensor) -> None:
+        """The first round of one large interval: its drawn rows with some of the others."""
+        blocks = self._blocks(every)
+        for low, high in superblocks(len(blocks) - 1, self.room.most_blocks - 1):
+            slots = torch.cat([blocks[0], blocks[low + 1 : high + 1].reshape(-1)])
+            tiles = first_round_tiles(0, high - low + 1, again=low > 0)
+            self._scan(slots, tiles, second=False)
+
+    def _regrouped(self) -> tuple[torch.Tensor, NDArray[np.int64]]:
+        """Slots of the second round, rows of one component together, and first blocks.
+
+        The drawn rows have met everybody. Components of a block or more come last, one after
+        another; the rest stays in spatial order.
+        """
+        roots, core = self._roots()
+        sizes = torch.bincount(roots[core].long(), minlength=len(roots))
+        large = core & (sizes[roots.long()] >= self.block)
+        key = torch.where(large, roots.long(), -1)
+        parts, blocks = [], [0]
+        for element in np.flatnonzero(self.slots.two_rounds):
+            low, high = self.slots.blocks[element : element + 2] * self.block
+            own = torch.arange(low + self.block, high, device=self.device)
+            own = own[self.slots.group[own] >= 0]
+            own = own[torch.argsort(key[own], stable=True)].to(torch.int32)
+            n_blocks = -(-len(own) // self.block)
+            padding = own.new_full((n_blocks * self.block - len(own),), -1)
+            parts += [own, padding]
+            blocks.append(blocks[-1] + n_blocks)
+        return torch.cat(parts), np.array(blocks)
+
+    def _roots(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Root of each slot, and whether it is known to be core."""
+        forest = self.forest
+        core = (forest.degree >= forest.min_samples) & (self.slots.group >= 0)
+        return roots_of(forest.parent), core
+
+    def _second_round(self, places: torch.Tensor, firsts: NDArray[np.int64]) -> None:
+        """All tiles that are left."""
+        blocks = self._blocks(places)
+        if len(blocks) <= self.room.most_blocks:
+            every = (
+                part
+                for first, end in pairwise(firsts.tolist())
+                for part in upper_tiles(first, end - first)
+            )
+            self._scan(places, every, second=True)
+            return
+        spans = superblocks(len(blocks), self.room.most_blocks // 2)
+        for at, (low, high) in enumerate(spans):
+            self._scan(blocks[low:high].reshape(-1), upper_tiles(0, high - low), second=True)
+            for other_low, other_high in spans[at + 1 :]:
+                slots = torch.cat([blocks[low:high], blocks[other_low:other_high]]).reshape(-1)
+                other = rectangle_tiles(0, high - low, high - low, other_high - other_low)
+                self._scan(slots, other, second=True)
+
+    def _scan(
+        self, slots: torch.Tensor, tiles: Iterable[NDArray[np.int32]], *, second: bool
+    ) -> None:
+        """Scan tiles of a window that holds all of their rows."""
+        window = self._window(slots, self.setting.kind)
+        finer: Packed | None = None
+        for some in in_launches(tiles, len(self.room.verdicts.kept)):
+            launch = torch.from_numpy(some).to(self.device)
+            roots = self._block_roots(slots)
+            open_ = self._most_open(window.packed.kind)
+            coarse = self._judge(window, window.packed, launch, roots, open_, second=second)
+            if len(coarse):
+                if finer is None:
+                    finer = self._pack(window.rows, window.reach, HALF)
+                self.counters["coarse_tiles"] += len(coarse)
+                self._judge(window, finer, coarse, roots, 2**31 - 1, second=second)
+
+    def _most_open(self, kind: str) -> int:
+        """Undecided pairs from which on a finer product is worth its while, if there is one."""
+        finer = kind != HALF and self.setting.half_error is not None
+        return self.setting.most_open if finer else 2**31 - 1
+
+    def _block_roots(self, slots: torch.Tensor) -> torch.Tensor:
+        """Root of each block of the window whose rows are all core and joined, else -1."""
+        roots, core = self._roots()
+        at = slots.clamp(min=0).long()
+        own = torch.where(core[at] & (slots >= 0), roots[at], -1).view(-1, self.block)
+        # Where there is no row, anything agrees.
+        some = torch.where((slots >= 0).view(-1, self.block), own, own.amax(1, keepdim=True))
+        return torch.where(some.amin(1) == some.amax(1), some.amin(1), -1)
+
+    def _judge(
+        self,
+        window: _Window,
+        packed: Packed,
+        tiles: torch.Tensor,
+        roots: torch.Tensor,
+        most_open: int,
+        *,
+        second: bool,
+    ) -> torch.Tensor:
+        """Judge and report tiles; those put off for a finer product are returned."""
+        n_cols = self.setting.source.n_cols
+        judged = judge_tiles(
+            self.room.verdicts, packed, tiles, roots, n_cols=n_cols, most_open=most_open
+        )
+        coarse = judged.coarse.clone()
+        pairs = self.block * self.block
+        self.counters["tiles"] += len(tiles) - judged.n_settled
+        self.counters["settled_tiles"] += judged.n_settled
+        self.counters["tested"] += (len(tiles) - judged.n_settled) * pairs
+        self._report(window, judged, second=second)
+        return coarse
+
+    def _report(self, window: _Window, judged: Judged, *, second: bool) -> None:
+        strips = strips_of(judged)
+        while len(strips):
+            reported = report_strips(
+                self.room.reports, self.forest, judged, strips, window.slots, second=second
+            )
+            strips = reported.again.clone()
+            undecided = reported.undecided
+            inside = undecided[within(window.rows, window.limits, undecided)]
+            report_pairs(self.forest, window.slots[inside.long()])
+            self.counters["settled"] += reported.n_settled
+            self.counters["undecided"] += len(undecided)
+            self.counters["within"] += reported.n_inside + len(inside)
+
+    # Results
+
+    def _result(self) -> GroupResult:
+        labels, core = labels_from_forest(self.forest, self.slots.group, self.slots.order)
+        blocks = self.slots.blocks * self.block
+        all_labels, all_core = [], []
+        order, group = self.slots.order, self.slots.group
+        for low, high, element in zip(blocks[:-1], blocks[1:], self.elements, strict=True):
+            live = group[low:high] >= 0
+            own = torch.empty(len(element.ids), dtype=torch.int64, device=self.device)
+            cores = torch.empty(len(element.ids), dtype=torch.bool, device=self.device)
+            own[order[low:high][live]] = labels[low:high][live]
+            cores[order[low:high][live]] = core[low:high][live]
+            all_labels.append(own.cpu().numpy())
+            all_core.append(cores.cpu().numpy())
+        return GroupResult(all_labels, all_core, self.counters)

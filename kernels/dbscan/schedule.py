@@ -1,0 +1,69 @@
+"""Which tiles of pairs are scanned, in which order: lists of block pairs for launches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["first_round_tiles", "in_launches", "rectangle_tiles", "superblocks", "upper_tiles"]
+
+_STRIP = 8
+"""Block rows that are scanned together: their packed rows stay in the second-level cache while
+the block columns pass by."""
+
+_Tiles = NDArray[np.int32]
+
+
+def upper_tiles(first: int, n_blocks: int) -> Iterator[_Tiles]:
+    """Tiles (i, j), i <= j, of blocks first .. first + n_blocks - 1; int32[n, 2] strip by strip."""
+    for low in range(0, n_blocks, _STRIP):
+        rows = np.arange(low, min(low + _STRIP, n_blocks))
+        tiles = _columns_first(rows, np.arange(low, n_blocks))
+        yield tiles[tiles[:, 0] <= tiles[:, 1]] + np.int32(first)
+
+
+def rectangle_tiles(first: int, n_rows: int, second: int, n_columns: int) -> Iterator[_Tiles]:
+    """Tiles of blocks first .. against blocks second .. ."""
+    columns = np.arange(second, second + n_columns)
+    for low in range(0, n_rows, _STRIP):
+        yield _columns_first(np.arange(first + low, first + min(low + _STRIP, n_rows)), columns)
+
+
+def first_round_tiles(first: int, n_blocks: int, *, again: bool = False) -> Iterator[_Tiles]:
+    """Each block with itself, and the first (a sample of the rows) with all others.
+
+    ``again``: the first has met itself before.
+    """
+    blocks = np.arange(first, first + n_blocks, dtype=np.int32)
+    yield np.column_stack([blocks, blocks])[again:]
+    yield np.column_stack([np.full(n_blocks - 1, first, np.int32), blocks[1:]])
+
+
+def superblocks(n_blocks: int, most: int) -> list[tuple[int, int]]:
+    """Runs of up to ``most`` blocks: (first, end)."""
+    return [(low, min(low + most, n_blocks)) for low in range(0, n_blocks, most)]
+
+
+def _columns_first(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> _Tiles:
+    """All (row, column), the rows of a column one after another."""
+    tiles = np.empty((len(columns), len(rows), 2), np.int32)
+    tiles[..., 0], tiles[..., 1] = rows, columns[:, None]
+    return tiles.reshape(-1, 2)
+
+
+def in_launches(parts: Iterable[_Tiles], most: int) -> Iterator[_Tiles]:
+    """The same tiles in lists of ``most``, the last one shorter; never an empty one."""
+    waiting: list[_Tiles] = []
+    n_waiting = 0
+    for part in parts:
+        waiting.append(part)
+        n_waiting += len(part)
+        if n_waiting >= most:
+            together = np.concatenate(waiting)
+            whole = n_waiting // most * most
+            yield from np.split(together[:whole], whole // most)
+            waiting, n_waiting = [together[whole:]], n_waiting - whole
+    if n_waiting:
+        yield np.concatenate(waiting)

@@ -1,0 +1,109 @@
+"""What a device does for the stages, behind one small interface.
+
+Stages take a `Backend` and never ask which one it is. Both give the same bytes wherever a result
+does not depend on the order of rounded sums; see `Backend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topoact_gpu.device import Team, single_threaded_blas
+
+if TYPE_CHECKING:
+    from topoact_gpu.kernels.dbscan.interval import Clustered
+    from topoact_gpu.kernels.quantise.centre import Frame
+    from topoact_gpu.kernels.table import RowTable
+    from topoact_gpu.prepared import Prepared
+    from topoact_gpu.resident import Resident
+
+__all__ = ["Backend", "open_backend"]
+
+
+class Backend(Protocol):
+    """One device.
+
+    Attributes
+    ----------
+    name : "cpu" or "cuda"
+    team : Team
+        Threads for what runs on the processor whatever the device is.
+    """
+
+    name: str
+    team: Team
+
+    def row_lens(self, data: Resident, code: int) -> NDArray[np.float64]:
+        """A lens of ROW_LENSES, float64[n_rows]: sums in column order, the same bytes anywhere."""
+        ...
+
+    def choose_filter(self, n_cols: int) -> str:
+        """Name of what decides most pairs of rows of this length."""
+        ...
+
+    def neighbour_squares(
+        self,
+        data: Resident,
+        table: RowTable,
+        queries: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        k: int,
+        frame: Frame,
+    ) -> NDArray[np.float64]:
+        """Exact squared distances of each query to its k nearest targets, ascending."""
+        ...
+
+    def cluster(
+        self,
+        prepared: Prepared,
+        indptr: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        *,
+        eps: NDArray[np.float64],
+        min_samples: int,
+        budget_bytes: int,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Clustered]:
+        """DBSCAN in every element of a cover.
+
+        Parameters
+        ----------
+        prepared : Prepared
+        indptr, rows : int64
+            Element e holds ``rows[indptr[e]:indptr[e + 1]]``, ascending.
+        eps : float64[n_elements]
+        min_samples : int
+        budget_bytes : int
+            Of host memory.
+        progress : callable, optional
+            Told how many elements are done.
+
+        Returns
+        -------
+        list of Clustered, in the elements' order
+            Labels and core rows are the same bytes anywhere; counters are not.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What ran, for the report; JSON can hold it."""
+        ...
+
+
+@contextmanager
+def open_backend(device: str, n_threads: int) -> Iterator[Backend]:
+    """The backend of a resolved device ("cpu" or "cuda"), until the block ends."""
+    with single_threaded_blas(), Team(n_threads) as team:
+        if device == "cuda":
+            from topoact_gpu.cuda import CudaBackend
+
+            yield CudaBackend(team)
+        else:
+            from topoact_gpu.cpu import CpuBackend
+
+            yield CpuBackend(team)

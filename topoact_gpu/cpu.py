@@ -1,0 +1,135 @@
+"""The backend that runs on the processor: numba kernels on all threads of a team."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topoact_gpu.device import Team
+from topoact_gpu.kernels.dbscan.filters import choose_filter
+from topoact_gpu.kernels.dbscan.interval import Clustered, Problem, cluster_rows
+from topoact_gpu.kernels.lens.cpu import row_lens
+from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
+from topoact_gpu.kernels.pairs.cpu import pair_limits
+from topoact_gpu.kernels.quantise.centre import Frame
+from topoact_gpu.kernels.table import RowTable
+from topoact_gpu.prepared import Prepared
+from topoact_gpu.resident import Resident
+
+__all__ = ["CpuBackend", "problem_of"]
+
+_LENS_ROWS = 2048
+_MIN_BUDGET = 2**24
+_PACKED_BYTES = 160 * 10**6
+"""Panels in memory at a time, all threads together; more would not make anything faster."""
+
+
+class CpuBackend:
+    """All threads of a team; see :class:`topoact_gpu.backend.Backend`."""
+
+    name = "cpu"
+
+    def __init__(self, team: Team) -> None:
+        self.team = team
+
+    def row_lens(self, data: Resident, code: int) -> NDArray[np.float64]:
+        """A lens of ROW_LENSES."""
+        out = np.empty(data.rows.n_rows)
+
+        def work(start: int) -> None:
+            stop = min(start + _LENS_ROWS, len(out))
+            row_lens(data.table, start, stop, code, out[start:stop])
+
+        self.team.map(work, range(0, len(out), _LENS_ROWS))
+        return out
+
+    def choose_filter(self, n_cols: int) -> str:
+        """The fastest filter that this processor has; see :mod:`.kernels.dbscan.filters`."""
+        return choose_filter(n_cols)
+
+    def neighbour_squares(
+        self,
+        data: Resident,
+        table: RowTable,
+        queries: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        k: int,
+        frame: Frame,
+    ) -> NDArray[np.float64]:
+        """Exact squared distances to the k nearest targets."""
+        return neighbour_squares(
+            table, queries, targets, k, mean=frame.mean, unit=frame.unit, team=self.team
+        )
+
+    def cluster(
+        self,
+        prepared: Prepared,
+        indptr: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        *,
+        eps: NDArray[np.float64],
+        min_samples: int,
+        budget_bytes: int,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Clustered]:
+        """DBSCAN in every element.
+
+        Notes
+        -----
+        Elements go to threads whole, largest first; one that alone holds more than its share of
+        the pairs is worked on by all threads together. Labels do not depend on that.
+        """
+        sizes = np.diff(indptr)
+        work_of = sizes.astype(np.float64) ** 2
+        order = np.argsort(-sizes, kind="stable")
+        together = work_of[order] > work_of.sum() / (4 * self.team.n_threads)
+        together &= self.team.n_threads > 1
+        n_together = int(together.sum())
+        results: list[Clustered | None] = [None] * len(sizes)
+
+        def run(element: int, crew: Team) -> None:
+            at_once = 1 if crew is self.team else self.team.n_threads
+            superblock = _superblock_bytes(budget_bytes, at_once)
+            problem = problem_of(prepared, float(eps[element]), min_samples, superblock)
+            members = rows[indptr[element] : indptr[element + 1]]
+            results[element] = cluster_rows(problem, members, crew)
+
+        def tell(count: int) -> None:
+            if progress is not None:
+                progress(count)
+
+        for count, element in enumerate(order[:n_together], 1):
+            run(int(element), self.team)
+            tell(count)
+        solo = self.team.solo()
+        self.team.map(
+            lambda element: run(int(element), solo),
+            order[n_together:],
+            lambda count: tell(n_together + count),
+        )
+        return [result for result in results if result is not None]
+
+    def describe(self) -> dict[str, Any]:
+        """Threads."""
+        return {"device": "cpu", "n_threads": self.team.n_threads}
+
+
+def problem_of(prepared: Prepared, eps: float, min_samples: int, superblock: int) -> Problem:
+    """The kernel's view of one eps."""
+    return Problem(
+        prepared.table,
+        pair_limits(prepared.table, prepared.square(eps)),
+        prepared.distance(eps),
+        min_samples,
+        prepared.frame,
+        superblock,
+        prepared.filter,
+    )
+
+
+def _superblock_bytes(budget_bytes: int, n_at_once: int) -> int:
+    """Bytes for one superblock of panels; each interval at work holds up to three."""
+    return max(min(budget_bytes // 4, _PACKED_BYTES), _MIN_BUDGET // 4) // (3 * n_at_once)

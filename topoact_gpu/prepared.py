@@ -1,0 +1,89 @@
+"""Rows made ready for clustering: norms where the metric needs them, and the filter's frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topoact_gpu.backend import Backend
+from topoact_gpu.errors import DataError
+from topoact_gpu.kernels.lens.cpu import ROW_LENSES
+from topoact_gpu.kernels.quantise.centre import Frame
+from topoact_gpu.kernels.quantise.frame import make_frame
+from topoact_gpu.kernels.table import RowTable, make_table
+from topoact_gpu.resident import Resident
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows ready for clustering in one metric.
+
+    Attributes
+    ----------
+    data : Resident
+    table : RowTable
+        The same rows, with norms where the metric is cosine.
+    frame : Frame
+    metric : str
+    filter : str
+        What decides most pairs; see :mod:`topoact_gpu.kernels.dbscan.filters`.
+    """
+
+    data: Resident
+    table: RowTable
+    frame: Frame
+    metric: str
+    filter: str
+
+    def square(self, eps: float) -> float:
+        """What squared distances are compared with (a Python float: it may overflow)."""
+        return 2.0 * eps if self.metric == "cosine" else eps * eps
+
+    def distance(self, eps: float) -> float:
+        """eps as a distance between (normalised) rows."""
+        return float(np.sqrt(self.square(eps))) if self.metric == "cosine" else eps
+
+
+def prepare(
+    data: Resident, metric: str, backend: Backend, *, seed: int = 0, largest: float | None = None
+) -> Prepared:
+    """Norms for the cosine metric, and the frame of the filter.
+
+    Parameters
+    ----------
+    data : Resident
+    metric : "euclidean" or "cosine"
+    backend : Backend
+    seed : int
+        For the sample that the filter's frame is made from; labels do not depend on it.
+    largest : float, optional
+        An upper bound on absolute values where it is known already; saves a pass.
+
+    Raises
+    ------
+    DataError
+        A value that is not finite; a row of zeros with the cosine metric.
+    """
+    bound = data.largest(backend.team) if largest is None else largest
+    table = data.table
+    if metric == "cosine":
+        table = make_table(data.array, _norms(data, backend))
+        bound = 1.0
+    frame = make_frame(table, np.arange(table.n_rows), bound, seed)
+    return Prepared(data, table, frame, metric, backend.choose_filter(table.n_cols))
+
+
+def _norms(data: Resident, backend: Backend) -> NDArray[np.float64]:
+    norms = backend.row_lens(data, ROW_LENSES.index("l2norm"))
+    zero = np.flatnonzero((norms == 0) | ~np.isfinite(norms))
+    if len(zero):
+        raise DataError(
+            f"the cosine metric needs rows with a norm above 0 and below infinity, "
+            f"but {len(zero):,} of {len(norms):,} have none; the first is row {zero[0]:,}; "
+            "drop these rows or use the euclidean metric"
+        )
+    return norms
