@@ -19,6 +19,7 @@ from topoact_gpu.cover import (
     UniformCover,
 )
 from topoact_gpu.errors import DataError, ParameterError
+from topoact_gpu.kernels.cover import cpu
 from topoact_gpu.kernels.cover.reference import memberships
 
 REAL = st.floats(-1e6, 1e6, allow_nan=False, width=64)
@@ -116,8 +117,8 @@ def test_grouping_by_counters_equals_grouping_by_sorting(values, cover):
     cells, indptr, items = cover_module._cell_lists(values, columns)
     n_grid = int(np.prod([c.n_full for c in columns]))
     nnz = int(cover.fit(values).rows.size)
-    dense = cover_module._group_dense(cells, indptr, items, n_grid, nnz)
-    sparse = cover_module._group_sparse(cells, indptr, items, n_grid, nnz)
+    dense = cpu.group_dense(cells, indptr, items, n_grid, nnz)
+    sparse = cpu.group_sparse(cells, indptr, items, nnz)
     for a, b in zip(dense, sparse, strict=True):
         assert a.dtype == b.dtype
         assert a.tobytes() == b.tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 import time
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+from topoact_gpu import DBSCAN, Mapper
 from topoact_gpu.device import (
     Team,
     available_threads,
@@ -61,13 +63,29 @@ def test_threads():
             resolve_threads(wrong)
 
 
-def test_devices():
+def test_devices(monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert resolve_device("auto") == resolve_device("cpu") == "cpu"
-    with pytest.raises(ParameterError, match='device="cuda" needs the GPU backend'):
-        resolve_device("cuda")
+    assert resolve_device("cuda") == "cuda"
     for wrong in ("gpu", None, 0):
         with pytest.raises(ParameterError, match="device must be"):
             resolve_device(wrong)
+
+
+def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == "cpu"
+    with pytest.raises(ParameterError, match='device="cuda" needs a CUDA device'):
+        resolve_device("cuda")
+    with pytest.raises(ParameterError, match='device="cuda" needs a CUDA device'):
+        DBSCAN(1.0, device="cuda").fit([[0.0], [1.0]])
+    with pytest.raises(ParameterError, match='device="cuda" needs a CUDA device'):
+        Mapper(clusterer=DBSCAN(1.0, device="cuda")).fit([[0.0], [1.0]])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(ParameterError, match=r"needs the package torch: pip install"):
+        resolve_device("cuda")
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])

@@ -57,7 +57,6 @@ def test_the_knee_lies_between_dense_and_sparse():
         ({"eps": "elbow"}, "'knee'"),
         ({"min_samples": 0}, "min_samples"),
         ({"metric": "nonsense"}, "metric must be one of"),
-        ({"device": "cuda"}, "GPU"),
         ({"n_threads": 0}, "n_threads"),
         ({"memory_budget": "much"}, "memory_budget"),
     ],

@@ -21,7 +21,11 @@ LAYERS = (
     {"errors", "_numba_cache"},
     {"device", "files", "timing"},
     {"kernels"},
-    {"rows", "resident"},
+    {"rows", "resident", "source"},
+    {"backend"},
+    {"cpu", "prepare"},
+    {"cuda"},
+    {"devices"},
     {"activations"},
     {"store", "lens", "cover", "neighbours", "knee", "nerve", "nodes", "sample", "cluster"},
     {"graph", "convert", "plot", "capturing"},
@@ -203,9 +207,27 @@ def heavy_at_import(sources: dict[str, str]) -> list[str]:
     ]
 
 
+GPU_ONLY = {f"{PACKAGE}.cuda", f"{PACKAGE}.source", f"{PACKAGE}.kernels.dbscan.groups"}
+
+
+def is_gpu_only(name: str) -> bool:
+    """Whether a module is loaded only when a GPU is used."""
+    return name in GPU_ONLY or name.endswith(".gpu")
+
+
 def test_heavy_modules_load_where_they_are_used():
-    gpu = {name: text for name, text in read_package().items() if not name.endswith(".gpu")}
-    assert heavy_at_import(gpu) == []
+    others = {name: text for name, text in read_package().items() if not is_gpu_only(name)}
+    assert heavy_at_import(others) == []
+
+
+def test_what_loads_torch_is_itself_loaded_where_it_is_used():
+    for name, text in read_package().items():
+        if is_gpu_only(name):
+            continue
+        for statement in ast.parse(text).body:
+            if not isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                for target in imported_names(name, ast.unparse(statement)):
+                    assert not is_gpu_only(target.rpartition(".")[0]), (name, target)
 
 
 def test_a_heavy_import_is_seen():

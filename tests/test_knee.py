@@ -13,7 +13,7 @@ from topoact_gpu.cpu import CpuBackend
 from topoact_gpu.device import Team
 from topoact_gpu.errors import DataError
 from topoact_gpu.knee import find_knee
-from topoact_gpu.prepared import prepare
+from topoact_gpu.prepare import prepare
 from topoact_gpu.resident import resident
 from topoact_gpu.rows import as_rows
 

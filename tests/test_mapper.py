@@ -305,8 +305,6 @@ def test_other_clusterers_are_called_as_they_are(clusterer):
         ({"min_intersection": 0}, "min_intersection must be"),
         ({"max_dimension": 0}, "max_dimension must be"),
         ({"max_dimension": 1.5}, "max_dimension must be"),
-        ({"device": "cuda"}, 'device="cuda" needs the GPU backend'),
-        ({"clusterer": DBSCAN(1.0, device="cuda")}, 'device="cuda" needs the GPU backend'),
         ({"memory_budget": "much"}, "memory_budget must be"),
         ({"n_threads": -1}, "n_threads must be"),
     ],

@@ -6,23 +6,50 @@ does not depend on the order of rounded sums; see `Backend`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topoact_gpu.device import Team, single_threaded_blas
+from topoact_gpu.device import Team
+from topoact_gpu.kernels.dbscan.interval import Clustered
+from topoact_gpu.kernels.quantise.centre import Frame
+from topoact_gpu.kernels.table import RowTable
+from topoact_gpu.resident import Resident
 
-if TYPE_CHECKING:
-    from topoact_gpu.kernels.dbscan.interval import Clustered
-    from topoact_gpu.kernels.quantise.centre import Frame
-    from topoact_gpu.kernels.table import RowTable
-    from topoact_gpu.prepared import Prepared
-    from topoact_gpu.resident import Resident
+__all__ = ["Backend", "Prepared"]
 
-__all__ = ["Backend", "open_backend"]
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows ready for clustering in one metric.
+
+    Attributes
+    ----------
+    data : Resident
+    table : RowTable
+        The same rows, with norms where the metric is cosine.
+    frame : Frame
+    metric : str
+    filter : str
+        What decides most pairs; see :mod:`topoact_gpu.kernels.dbscan.filters`.
+    """
+
+    data: Resident
+    table: RowTable
+    frame: Frame
+    metric: str
+    filter: str
+
+    def square(self, eps: float) -> float:
+        """What squared distances are compared with (a Python float: it may overflow)."""
+        return 2.0 * eps if self.metric == "cosine" else eps * eps
+
+    def distance(self, eps: float) -> float:
+        """eps as a distance between (normalised) rows."""
+        return float(np.sqrt(self.square(eps))) if self.metric == "cosine" else eps
 
 
 class Backend(Protocol):
@@ -93,17 +120,3 @@ class Backend(Protocol):
     def describe(self) -> dict[str, Any]:
         """What ran, for the report; JSON can hold it."""
         ...
-
-
-@contextmanager
-def open_backend(device: str, n_threads: int) -> Iterator[Backend]:
-    """The backend of a resolved device ("cpu" or "cuda"), until the block ends."""
-    with single_threaded_blas(), Team(n_threads) as team:
-        if device == "cuda":
-            from topoact_gpu.cuda import CudaBackend
-
-            yield CudaBackend(team)
-        else:
-            from topoact_gpu.cpu import CpuBackend
-
-            yield CpuBackend(team)

@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import _check_feature_names
 
-from topoact_gpu.backend import Backend, open_backend
+from topoact_gpu.backend import Backend, Prepared
 from topoact_gpu.device import Team, resolve_budget, resolve_device, resolve_threads
+from topoact_gpu.devices import open_backend
 from topoact_gpu.errors import ParameterError
 from topoact_gpu.kernels.dbscan.interval import Clustered
 from topoact_gpu.knee import Knee, find_knee
-from topoact_gpu.prepared import Prepared, prepare
+from topoact_gpu.prepare import prepare
 from topoact_gpu.resident import Resident, resident
 from topoact_gpu.rows import as_rows
 

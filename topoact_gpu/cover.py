@@ -338,6 +338,8 @@ def _balanced_intervals(column: NDArray[np.float64], n: int, overlap: float) -> 
 
 def _elements(values: NDArray[np.float64], columns: list[_Intervals]) -> CoverElements:
     """Group the rows by the product elements that hold them."""
+    from topoact_gpu.kernels.cover import cpu
+
     n_grid = math.prod(column.n_full for column in columns)
     if n_grid >= _MAX_GRID:
         raise ParameterError(
@@ -345,56 +347,14 @@ def _elements(values: NDArray[np.float64], columns: list[_Intervals]) -> CoverEl
             "use fewer intervals or fewer lens columns"
         )
     cells, indptr, items = _cell_lists(values, columns)
-    nnz = int(np.diff(indptr)[cells].prod(axis=1).sum())
-    if nnz == 0:
+    element_id, starts, rows = cpu.group(cells, indptr, items, n_grid)
+    if rows.size == 0:
         raise DataError("no row lies in any interval; choose intervals that meet the lens values")
-    group = _group_dense if n_grid <= nnz else _group_sparse
-    element_id, starts, rows = group(cells, indptr, items, n_grid, nnz)
     numbers = np.unravel_index(element_id, [column.n_full for column in columns])
     at = [np.searchsorted(column.number, n) for column, n in zip(columns, numbers, strict=True)]
     lower = np.stack([c.lower[i] for c, i in zip(columns, at, strict=True)], axis=1)
     upper = np.stack([c.upper[i] for c, i in zip(columns, at, strict=True)], axis=1)
     return CoverElements(starts, rows, element_id, lower, upper, n_grid)
-
-
-_Grouped = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-
-
-def _group_dense(
-    cells: NDArray[np.int32],
-    indptr: NDArray[np.int64],
-    items: NDArray[np.int64],
-    n_grid: int,
-    nnz: int,
-) -> _Grouped:
-    """Group with one counter for each element of a grid no larger than the memberships."""
-    from topoact_gpu.kernels.cover import cpu
-
-    counts = np.zeros(n_grid, dtype=np.int64)
-    cpu.count_rows(cells, indptr, items, counts)
-    ends = np.cumsum(counts)
-    rows = np.empty(nnz, dtype=np.int64)
-    cpu.fill_rows(cells, indptr, items, ends - counts, rows)
-    element_id = np.flatnonzero(counts).astype(np.int64)
-    return element_id, np.concatenate([[0], ends[element_id]]).astype(np.int64), rows
-
-
-def _group_sparse(
-    cells: NDArray[np.int32],
-    indptr: NDArray[np.int64],
-    items: NDArray[np.int64],
-    n_grid: int,
-    nnz: int,
-) -> _Grouped:
-    """Group by sorting the memberships: memory does not depend on the grid."""
-    from topoact_gpu.kernels.cover import cpu
-
-    keys, rows = np.empty(nnz, dtype=np.int64), np.empty(nnz, dtype=np.int64)
-    cpu.expand_keys(cells, indptr, items, keys, rows)
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-    return keys[starts], np.concatenate([starts, [nnz]]).astype(np.int64), rows[order]
 
 
 def _cell_lists(
@@ -417,11 +377,12 @@ def _column_cells(
     column: NDArray[np.float64], intervals: _Intervals, cells: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Write the cell of each row; return, for each cell that holds rows, its intervals (CSR)."""
+    from topoact_gpu.kernels.cover import cpu
+
     # A closed end becomes an open one at the next number, so one comparison serves both ends.
     after = np.nextafter(intervals.upper, np.inf)
     ends = np.sort(np.concatenate([intervals.lower, after]))
-    cells[:] = np.searchsorted(ends, column, side="right")
-    held = np.bincount(cells, minlength=ends.size + 1) > 0
+    cells[:], held = cpu.find_cells(column, ends)
     held_before = np.concatenate([[0], np.cumsum(held)])
     first = held_before[np.searchsorted(ends, intervals.lower, side="right")]
     stop = held_before[np.searchsorted(ends, intervals.upper, side="right") + 1]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topoact_gpu.backend import Prepared
 from topoact_gpu.device import Team
 from topoact_gpu.kernels.dbscan.filters import choose_filter
 from topoact_gpu.kernels.dbscan.interval import Clustered, Problem, cluster_rows
@@ -16,7 +17,6 @@ from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
 from topoact_gpu.kernels.pairs.cpu import pair_limits
 from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.table import RowTable
-from topoact_gpu.prepared import Prepared
 from topoact_gpu.resident import Resident
 
 __all__ = ["CpuBackend", "problem_of"]

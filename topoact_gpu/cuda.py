@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from topoact_gpu.backend import Prepared
 from topoact_gpu.cpu import CpuBackend
 from topoact_gpu.device import Team, interpreted
 from topoact_gpu.errors import ParameterError
@@ -26,7 +27,6 @@ from topoact_gpu.kernels.product.accumulator import accumulator_of, product_erro
 from topoact_gpu.kernels.product.gpu import Shape
 from topoact_gpu.kernels.quantise.gpu import HALF, INT8, padded_width
 from topoact_gpu.kernels.quantise.reach import reaches
-from topoact_gpu.prepared import Prepared
 from topoact_gpu.resident import Resident
 from topoact_gpu.source import DeviceSource, HostSource, Source, as_tensor, upload
 

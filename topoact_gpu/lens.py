@@ -185,7 +185,7 @@ def _called(
 
 
 def _pca(n_components: int, data: Resident, team: Team) -> NDArray[np.float64]:
-    from scipy.linalg import eigh
+    from topoact_gpu.kernels.lens.principal import principal_directions
 
     n_rows, n_cols = data.rows.n_rows, data.rows.n_cols
     shift = data.rows.block(0, _BLOCK_ROWS).astype(np.float64).mean(0)
@@ -202,12 +202,7 @@ def _pca(n_components: int, data: Resident, team: Team) -> NDArray[np.float64]:
         for part, part_square in team.map(moments, starts[at : at + at_once]):
             total += part
             square += part_square
-    mean = total / n_rows
-    covariance = square / n_rows - np.outer(mean, mean)
-    wanted = [n_cols - n_components, n_cols - 1]
-    directions = eigh(covariance, subset_by_index=wanted)[1][:, ::-1]
-    largest = np.abs(directions).argmax(0)
-    directions = directions * np.sign(directions[largest, np.arange(n_components)])
+    mean, directions = principal_directions(total, square, n_rows, n_components)
 
     def project(start: int) -> NDArray[np.float64]:
         block = data.rows.block(start, start + _BLOCK_ROWS).astype(np.float64)

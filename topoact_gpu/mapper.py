@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import _check_feature_names
 
 from topoact_gpu import __version__
-from topoact_gpu.backend import Backend, open_backend
+from topoact_gpu.backend import Backend, Prepared
 from topoact_gpu.cluster import (
     DBSCAN,
     OWN_METRICS,
@@ -23,11 +23,12 @@ from topoact_gpu.cluster import (
 )
 from topoact_gpu.cover import CoverElements, UniformCover
 from topoact_gpu.device import resolve_budget, resolve_device, resolve_threads
+from topoact_gpu.devices import open_backend
 from topoact_gpu.errors import DataError, ParameterError
 from topoact_gpu.graph import MapperGraph
 from topoact_gpu.lens import compute_lens, given_lens, parse_lens
 from topoact_gpu.nodes import minimum_rows, nodes_from_labels
-from topoact_gpu.prepared import Prepared, prepare
+from topoact_gpu.prepare import prepare
 from topoact_gpu.resident import Resident, resident
 from topoact_gpu.rows import as_rows
 from topoact_gpu.timing import Stages

@@ -11,7 +11,9 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-__all__ = ["count_rows", "expand_keys", "fill_rows"]
+__all__ = [
+    "count_rows", "expand_keys", "fill_rows", "find_cells", "group", "group_dense", "group_sparse",
+]
 
 _CELLS = types.Array(types.int32, 2, "C", readonly=True)
 _INTS = types.Array(types.int64, 1, "C", readonly=True)
@@ -95,3 +97,86 @@ def expand_keys(
 ) -> None:
     """Write (element, row) for every membership, row by row: for grids larger than the data."""
     _visit(cells, indptr, items, np.zeros(cells.shape[1], np.int64), _NOTHING, rows, keys)
+
+
+def find_cells(
+    column: NDArray[np.float64], ends: NDArray[np.float64]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Cell of each row, and whether each cell holds any.
+
+    Parameters
+    ----------
+    column : float64[n_rows]
+    ends : float64[n_ends]
+        Ascending interval ends; a row's cell is the number of ends at or below its value.
+
+    Returns
+    -------
+    cells : int32[n_rows]
+    held : bool[n_ends + 1]
+    """
+    cells = np.searchsorted(ends, column, side="right").astype(np.int32)
+    return cells, np.bincount(cells, minlength=ends.size + 1) > 0
+
+
+_Grouped = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def group(
+    cells: NDArray[np.int32], indptr: NDArray[np.int64], items: NDArray[np.int64], n_grid: int
+) -> _Grouped:
+    """Group the rows by the product elements that hold them.
+
+    Parameters
+    ----------
+    cells : int32[n_rows, n_columns]
+        Cell of each row in each column, numbered through all columns.
+    indptr, items : int64
+        Cell ``c`` lies in the intervals ``items[indptr[c]:indptr[c + 1]]``, each times the
+        number of elements that differ in later columns only: an element is a sum of items.
+    n_grid : int
+        All elements are below.
+
+    Returns
+    -------
+    element_id : int64[n_elements]
+        The elements that hold rows, ascending.
+    starts : int64[n_elements + 1]
+    rows : int64[nnz]
+        Element ``e`` holds ``rows[starts[e]:starts[e + 1]]``, ascending.
+    """
+    nnz = int(np.diff(indptr)[cells].prod(axis=1).sum())
+    if n_grid <= nnz:
+        return group_dense(cells, indptr, items, n_grid, nnz)
+    return group_sparse(cells, indptr, items, nnz)
+
+
+def group_dense(
+    cells: NDArray[np.int32],
+    indptr: NDArray[np.int64],
+    items: NDArray[np.int64],
+    n_grid: int,
+    nnz: int,
+) -> _Grouped:
+    """Group with one counter for each element of a grid no larger than the memberships."""
+    counts = np.zeros(n_grid, dtype=np.int64)
+    count_rows(cells, indptr, items, counts)
+    ends = np.cumsum(counts)
+    rows = np.empty(nnz, dtype=np.int64)
+    fill_rows(cells, indptr, items, ends - counts, rows)
+    element_id = np.flatnonzero(counts).astype(np.int64)
+    return element_id, np.concatenate([[0], ends[element_id]]).astype(np.int64), rows
+
+
+def group_sparse(
+    cells: NDArray[np.int32], indptr: NDArray[np.int64], items: NDArray[np.int64], nnz: int
+) -> _Grouped:
+    """Group by sorting the memberships: memory does not depend on the grid."""
+    keys, rows = np.empty(nnz, dtype=np.int64), np.empty(nnz, dtype=np.int64)
+    expand_keys(cells, indptr, items, keys, rows)
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    first = np.ones(nnz, dtype=bool)
+    first[1:] = keys[1:] != keys[:-1]
+    starts = np.flatnonzero(first)
+    return keys[starts], np.concatenate([starts, [nnz]]).astype(np.int64), rows[order]

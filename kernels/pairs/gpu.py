@@ -152,7 +152,8 @@ def within(rows: Rows, limits: Limits, pairs: torch.Tensor) -> torch.Tensor:
     _rough[(triton.cdiv(len(pairs), _PAIRS),)](
         x, x.stride(0), rows.row_of, limits.table if rows.norms is None else rows.norms,
         limits.table, limits.limit_of, n_limits, pairs, len(pairs), x.shape[1], verdicts,
-        PAIRS=_PAIRS, STEP=_STEPS[limits.single], NORMED=rows.norms is not None, SINGLE=limits.single,
+        PAIRS=_PAIRS, STEP=_STEPS[limits.single], NORMED=rows.norms is not None,
+        SINGLE=limits.single,
     )  # fmt: skip
     unknown = torch.nonzero(verdicts == _UNKNOWN)[:, 0]
     result = verdicts == 1

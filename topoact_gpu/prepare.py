@@ -1,51 +1,18 @@
-"""Rows made ready for clustering: norms where the metric needs them, and the filter's frame."""
+"""Make rows ready for clustering: norms where the metric needs them, and the filter's frame."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topoact_gpu.backend import Backend
+from topoact_gpu.backend import Backend, Prepared
 from topoact_gpu.errors import DataError
 from topoact_gpu.kernels.lens.cpu import ROW_LENSES
-from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.quantise.frame import make_frame
-from topoact_gpu.kernels.table import RowTable, make_table
+from topoact_gpu.kernels.table import make_table
 from topoact_gpu.resident import Resident
 
-__all__ = ["Prepared", "prepare"]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Rows ready for clustering in one metric.
-
-    Attributes
-    ----------
-    data : Resident
-    table : RowTable
-        The same rows, with norms where the metric is cosine.
-    frame : Frame
-    metric : str
-    filter : str
-        What decides most pairs; see :mod:`topoact_gpu.kernels.dbscan.filters`.
-    """
-
-    data: Resident
-    table: RowTable
-    frame: Frame
-    metric: str
-    filter: str
-
-    def square(self, eps: float) -> float:
-        """What squared distances are compared with (a Python float: it may overflow)."""
-        return 2.0 * eps if self.metric == "cosine" else eps * eps
-
-    def distance(self, eps: float) -> float:
-        """eps as a distance between (normalised) rows."""
-        return float(np.sqrt(self.square(eps))) if self.metric == "cosine" else eps
+__all__ = ["prepare"]
 
 
 def prepare(
