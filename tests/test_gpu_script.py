@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("triton")
 
-from benchmarks import gpu  # noqa: E402
-from topoact_gpu.device import interpreted  # noqa: E402
+from benchmarks import gpu
+from topoact_gpu.device import interpreted
 
 pytestmark = pytest.mark.skipif(not interpreted(), reason="the script itself is for a device")
 
