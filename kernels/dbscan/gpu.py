@@ -226,5 +226,6 @@ def ahead() -> list[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, An
         constants = {"BLOCK": 128, "ROWS": _ROWS, "SECOND": second, "NONE": 2**31 - 1}
         own = types | dict.fromkeys(constants, "constexpr")
         options = {"maxnreg": _REGISTERS}
-        entries.append((f"report strips, round {1 + second}", _report_strip, own, constants, options))
+        name = f"report strips, round {1 + second}"
+        entries.append((name, _report_strip, own, constants, options))
     return entries
