@@ -11,7 +11,8 @@ from .entries import Inputs, UnreadableInput
 from .layers import list_layers, match_layers
 from .loaded import LoadedModel
 from .pixels import thumbnail
-from .receptive import ReceptiveField, receptive_field
+from .receptive import ReceptiveField
+from .receptive import receptive_fields as measure_fields
 from .sampling import Sampling
 from .tokens import tokenize
 
@@ -116,26 +117,21 @@ def make_plan(
     )
 
 
-def receptive_fields(plan: Plan) -> dict[str, ReceptiveField]:
-    """What the positions of each layer see of an image; empty for texts and flat outputs.
+def receptive_fields(plan: Plan) -> tuple[dict[str, ReceptiveField], dict[str, str]]:
+    """What the positions of each layer see of an image, and why where that can't be said.
 
-    Some seventy forwards a layer, as far as that layer; one thread, since they are small.
+    Both empty for texts and flat inputs, and where rows have no position. Costs forwards of some
+    twenty images a layer, as far as that layer.
     """
-    import torch
-
     if plan.model.kind != "image" or plan.sampling.method == "mean" or plan.example.ndim != 4:
-        return {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return {
-            name: receptive_field(
-                plan.model.module, plan.example, name, channels_last=plan.channels_last[name]
-            )
-            for name in plan.layers
-        }
-    finally:
-        torch.set_num_threads(threads)
+        return {}, {}
+    return measure_fields(
+        plan.model.module,
+        plan.example,
+        plan.layers,
+        channels_last=plan.channels_last,
+        batch_size=plan.batch_size,
+    )
 
 
 @dataclass(frozen=True, eq=False)
