@@ -507,9 +507,13 @@ def test_windows_are_covered():
         assert bottom >= -(-(y + 1) * 17 // 5)
 
 
-def test_tokens_have_no_place():
+def test_tokens_lie_on_the_grid_of_their_patches():
     model = nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), nn.Flatten(2), Turn(0, 2, 1))
-    assert receptive_field(model, torch.zeros(1, 3, 8, 8), "2").kind == "whole"
+    field = receptive_field(model, torch.zeros(1, 3, 8, 12), "2")
+    assert field == (4, 4, 4, 4, 0, 0, 8, 12, "exact")
+    assert field.box(1, 2) == (4, 8, 8, 12)
+    unfold = nn.Sequential(nn.Unfold(4, stride=4), Turn(0, 2, 1))
+    assert receptive_field(unfold, torch.zeros(1, 3, 8, 12), "1").kind == "whole"
 
 
 def test_fields_that_cannot_be_measured():

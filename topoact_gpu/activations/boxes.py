@@ -9,7 +9,7 @@ from .edges import Edges
 
 __all__ = ["Boxes", "FieldKind", "fit_boxes"]
 
-FieldKind = Literal["exact", "covering", "whole"]
+FieldKind = Literal["exact", "covering", "whole", "patch"]
 
 
 class Boxes(NamedTuple):

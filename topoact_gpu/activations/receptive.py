@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from .boxes import FieldKind, fit_boxes
 from .edges import Edges, Line, Pixels, Seen, measure_edges
 from .layers import LayerInfo, list_layers, match_layers
 from .outputs import spatial
+from .patches import find_patches
 from .probing import Probe, Prober
 
 if TYPE_CHECKING:
@@ -35,13 +36,15 @@ class ReceptiveField(NamedTuple):
         Where the box of position 0 begins; negative where it reaches into the padding.
     height, width : int
         Of the input, to which `box` clips.
-    kind : {"exact", "covering", "whole"}
+    kind : {"exact", "covering", "whole", "patch"}
         ``exact``: the boxes are the fields of the measured positions, to the pixel. ``covering``:
         the fields do not follow one another regularly (windows of a Swin transformer, adaptive
         pooling, gaps of a dilated convolution at the border); the boxes hold those of the measured
         positions. ``whole``: every position sees
         all that any sees (attention, squeeze-and-excitation, global pooling), or has no place in
-        the input (tokens); the stride is then the cell that belongs to a position.
+        the input; the stride is then the cell that belongs to a position. ``patch``: a token of a
+        transformer, which sees the whole image through attention; the box is the patch that it
+        began as. Positions are then places in the grid of patches (`Patches`).
     """
 
     stride_y: int
@@ -55,8 +58,12 @@ class ReceptiveField(NamedTuple):
     kind: FieldKind
 
     def box(self, y: int, x: int) -> tuple[int, int, int, int]:
-        """Rows and columns that a position sees: (top, left, bottom, right), ends excluded."""
-        if self.kind == "whole":
+        """Rows and columns that a position sees: (top, left, bottom, right), ends excluded.
+
+        The whole image for y = -1, which stands for what has no place in it: a mean over positions,
+        or a token that began as no patch.
+        """
+        if self.kind == "whole" or y < 0:
             return 0, 0, self.height, self.width
         top, left = self.offset_y + y * self.stride_y, self.offset_x + x * self.stride_x
         return (
@@ -133,6 +140,7 @@ def receptive_fields(
     Returns
     -------
     fields : dict of str to ReceptiveField
+        Tokens that began as patches of the image (`find_patches`) are positions of their grid.
     missing : dict of str to str
         Of each layer that can't be measured the reason, a sentence.
 
@@ -166,14 +174,14 @@ def receptive_fields(
         raise ParameterError(
             "a receptive field needs an image as input, a float Tensor[N, C, H, W]"
         )
-    infos = [info for info in list_layers(module, example[:1]) if info.shape is not None]
     known = channels_last or {}
+    infos = [
+        replace(info, channels_last=known.get(info.name, info.channels_last))
+        for info in list_layers(module, example[:1])
+        if info.shape is not None
+    ]
     wanted = {layer: _one_run(layer, infos) for layer in layers}
-    wanted = {
-        layer: replace(info, channels_last=known.get(layer, info.channels_last))
-        for layer, info in wanted.items()
-    }
-    measuring = _Measuring(module, example[:1], wanted.values(), batch_size)
+    measuring = _Measuring(module, example[:1], infos, list(wanted.values()), batch_size)
     fields: dict[str, ReceptiveField] = {}
     missing: dict[str, str] = {}
     for layer, info in wanted.items():
@@ -197,25 +205,54 @@ class _Measuring:
     """Receptive fields of runs of layers; what all of them are asked is asked once."""
 
     def __init__(
-        self, module: nn.Module, example: Tensor, infos: Iterable[LayerInfo], batch_size: int
+        self,
+        module: nn.Module,
+        example: Tensor,
+        infos: Sequence[LayerInfo],
+        wanted: Sequence[LayerInfo],
+        batch_size: int,
     ) -> None:
         self._size = int(example.shape[2]), int(example.shape[3])
-        usable = {info.run: info for info in infos if info.shape and info.shape[0] == 1}
-        views = {
-            run: partial(spatial, channels_last=info.channels_last) for run, info in usable.items()
+        self._patches = find_patches(infos)
+        named = {info.name: info for info in infos}
+        self._embeddings = {
+            info.name: named[self._patches[info.name].layer]
+            for info in wanted
+            if info.name in self._patches
         }
+        asked = {info.run: info for info in [*wanted, *self._embeddings.values()]}
+        asked = {run: info for run, info in asked.items() if info.shape and info.shape[0] == 1}
+        views = {run: partial(self._maps, info) for run, info in asked.items()}
         self._prober = Prober(module, example, views, batch_size)
-        self._checked = self._prober.check(list(usable))
-        placed = [run for run, info in usable.items() if len(info.shape or ()) == 4]
+        self._checked = self._prober.check(list(asked))
         borders = [
             Probe(axis, np.arange(length) == pixel)
             for axis, length in enumerate(self._size)
             for pixel in (0, length - 1)
         ]
+        placed = [run for run, info in asked.items() if self._has_places(info)]
         self._borders = self._prober.ask(placed, borders)
+        self._measured = cache(self._measure)  # layers of tokens share their embedding
+
+    def _has_places(self, info: LayerInfo) -> bool:
+        """Whether positions lie in the image."""
+        return len(info.shape or ()) == 4 or info.name in self._patches
+
+    def _maps(self, info: LayerInfo, output: Tensor) -> Tensor:
+        """What a layer put out as Tensor[N, n_y, n_x, C]."""
+        maps = spatial(output, channels_last=info.channels_last)
+        patches = self._patches.get(info.name)
+        return maps if patches is None else patches.grid(maps)
 
     def field(self, info: LayerInfo) -> ReceptiveField:
         """Measure one; ParameterError where that can't be done."""
+        field = self._measured(info)
+        if field.kind != "whole" or info.name not in self._embeddings:
+            return field
+        began = self._measured(self._embeddings[info.name])
+        return field if began.kind == "whole" else began._replace(kind="patch")
+
+    def _measure(self, info: LayerInfo) -> ReceptiveField:
         height, width = self._size
         if info.run not in self._checked:
             raise ParameterError(f"a layer must put out one entry for one input, not {info.shape}")
