@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from topoact_gpu import open_store  # noqa: E402
+from topoact_gpu.activations.inputs import open_inputs  # noqa: E402
 from topoact_gpu.activations.layers import LayerInfo, list_layers  # noqa: E402
+from topoact_gpu.activations.models import load_model  # noqa: E402
 from topoact_gpu.activations.patches import Patches, find_patches  # noqa: E402
 from topoact_gpu.activations.receptive import receptive_fields  # noqa: E402
+from topoact_gpu.capturing import capture  # noqa: E402
 from topoact_gpu.errors import ParameterError  # noqa: E402
 
 nn = torch.nn
@@ -84,3 +90,81 @@ def test_numbers_of_tokens():
     np.testing.assert_array_equal(patches.number(*patches.others().T), [0, 1])
     with pytest.raises(ParameterError, match="2 \\+ 3 x 4 tokens puts out 13"):
         patches.grid(tokens[:, :, 1:])
+
+
+def to_tensor(image):
+    return torch.tensor(np.asarray(image.resize((16, 20)), np.float32)).permute(2, 0, 1) / 255
+
+
+@pytest.fixture
+def model():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return load_model(Tokens(2), preprocess=to_tensor)
+
+
+def rows_of(model, path, sampling):
+    """Values and columns of the map and of the tokens, and all tokens of the first images."""
+    data = "sklearn:digits"
+    capture(
+        model, ["embed", "leave"], data, path, sampling=sampling, n_inputs=6, dtype="float32",
+        batch_size=4,
+    )  # fmt: skip
+    layers = [open_store(path).layer(name) for name in ("embed", "leave")]
+    inputs = open_inputs(data, n_inputs=6)
+    images = [to_tensor(inputs.load(number)) for number in range(6)]
+    with torch.inference_mode():
+        tokens = model.module.eval()(torch.stack(images))
+    return layers, [layer.columns() for layer in layers], tokens.numpy()
+
+
+@pytest.mark.parametrize("sampling", ["random:4", "center"])
+def test_tokens_are_drawn_where_maps_are(model, tmp_path, sampling):
+    (_, layer), (map_columns, columns), tokens = rows_of(model, tmp_path / "a.zarr", sampling)
+    for name in ("input", "y", "x"):
+        np.testing.assert_array_equal(columns[name], map_columns[name])
+    y, x = columns["y"], columns["x"]
+    if sampling == "random:4":  # no edges: of the grid of 5 x 4
+        assert (y.min(), y.max(), x.min(), x.max()) == (1, 3, 1, 2)
+    else:
+        assert (set(y), set(x)) == ({2}, {2})
+    expected = tokens[columns["input"], 2 + 4 * y + x]
+    np.testing.assert_allclose(layer[:], expected, rtol=1e-5, atol=1e-6)
+    assert layer.attributes["patches"] == {"layer": "embed", "prefix": 2, "height": 5, "width": 4}
+    assert layer.attributes["receptive_field"]["kind"] == "patch"
+
+
+def test_all_takes_the_class_token_in_front(model, tmp_path):
+    (_, layer), (_, columns), tokens = rows_of(model, tmp_path / "a.zarr", "all")
+    np.testing.assert_allclose(layer[:], tokens.reshape(-1, 8), rtol=1e-5, atol=1e-6)
+    assert columns["y"][:4].tolist() == [-1, -1, 0, 0]
+    assert columns["x"][:4].tolist() == [0, 1, 0, 1]
+    assert (columns["y"][21], columns["x"][21]) == (4, 3)
+
+
+def test_the_mean_is_over_all_tokens_and_the_longest_is_a_patch(model, tmp_path):
+    (_, layer), (_, columns), tokens = rows_of(model, tmp_path / "a.zarr", "mean")
+    np.testing.assert_allclose(layer[:], tokens.mean(axis=1), rtol=1e-4, atol=1e-5)
+    assert set(columns["y"]) == set(columns["x"]) == {-1}
+    (_, layer), (_, columns), tokens = rows_of(model, tmp_path / "b.zarr", "top-norm:1")
+    longest = np.linalg.norm(tokens[:, 2:], axis=2).argmax(axis=1)
+    np.testing.assert_array_equal(4 * columns["y"] + columns["x"], longest)
+
+
+def test_tokens_of_a_timm_vit(tmp_path, monkeypatch):
+    if find_spec("timm") is None:
+        pytest.skip("needs timm")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    names = ["patch_embed.proj", "blocks.1"]
+    capture(
+        "timm:vit_tiny_patch16_224", names, "sklearn:digits", tmp_path / "a.zarr",
+        sampling="random:3", n_inputs=2,
+    )  # fmt: skip
+    maps, tokens = (open_store(tmp_path / "a.zarr").layer(name) for name in names)
+    for name in ("input", "y", "x"):
+        np.testing.assert_array_equal(tokens.columns()[name], maps.columns()[name])
+    field = maps.attributes["receptive_field"]
+    assert field["kind"] == "exact"
+    assert tokens.attributes["receptive_field"] == field | {"kind": "patch"}
+    assert tokens.attributes["patches"]["prefix"] == 1
+    assert "patches" not in maps.attributes

@@ -142,9 +142,11 @@ def capture(
     Each layer's attribute ``receptive_field`` says which box of the preprocessed image a position
     sees (`topoact_gpu.activations.receptive.ReceptiveField`); measuring it takes forwards of some
     twenty images a layer at the start. Where that can't be done, ``receptive_field_missing`` says
-    why. Killed at any moment and called again with the same arguments, it ends with the same
-    bytes as a run that was not, on the same machine with the same number of threads. Memory does
-    not grow with the number of inputs, but for their names.
+    why. Tokens of a vision transformer have the box of the patch that they began as, and
+    ``patches`` says on which grid (`topoact_gpu.activations.patches.Patches`). Killed at any moment
+    and called again with the same arguments, it ends with the same bytes as a run that was not, on
+    the same machine with the same number of threads. Memory does not grow with the number of
+    inputs, but for their names.
     """
     _check(dtype=dtype, precision=precision, words=words, batch_size=batch_size, workers=workers)
     plan, settings = _plan(
@@ -308,6 +310,8 @@ class _Writer:
         if name not in self.store.layers:
             names = {"class_id": plan.inputs.class_names} if plan.inputs.class_names else {}
             attributes: dict[str, Any] = {"sampling": str(plan.sampling)}
+            if name in plan.patches:
+                attributes["patches"] = plan.patches[name]._asdict()
             if name in self.state["receptive_fields"]:
                 attributes["receptive_field"] = self.state["receptive_fields"][name]
             if name in self.state["receptive_fields_missing"]:

@@ -10,6 +10,7 @@ from ..errors import DataError, ParameterError
 from .entries import Inputs, UnreadableInput
 from .layers import list_layers, match_layers
 from .loaded import LoadedModel
+from .patches import Patches, find_patches
 from .pixels import thumbnail
 from .receptive import ReceptiveField
 from .receptive import receptive_fields as measure_fields
@@ -41,6 +42,8 @@ class Plan:
         As `make_plan` resolved them.
     channels_last : dict of str to bool or None
         Of each layer; see `spatial`.
+    patches : dict of str to Patches
+        Of the layers of tokens that began as patches of an image: their rows lie on that grid.
     inputs : Inputs
     sampling : Sampling
     seed : int
@@ -60,6 +63,7 @@ class Plan:
     model: LoadedModel
     layers: list[str]
     channels_last: dict[str, bool | None]
+    patches: dict[str, Patches]
     inputs: Inputs
     sampling: Sampling
     seed: int
@@ -100,7 +104,7 @@ def make_plan(
             f"sampling {sampling} does not go with {model.kind}s; take "
             + ("tokens or tokens+special" if model.kind == "text" else "random:K, all, center, ...")
         )
-    plan = Plan(model, [], {}, inputs, sampling, **settings)
+    plan = Plan(model, [], {}, {}, inputs, sampling, **settings)
     for number in range(len(inputs)):
         read = read_input(plan, number)
         if not isinstance(read, UnreadableInput):
@@ -112,8 +116,13 @@ def make_plan(
     found = list_layers(model.module, example)
     layers = match_layers([info.name for info in found if info.shape is not None], patterns)
     where = {info.name: info.channels_last for info in found}
+    patches = find_patches(found) if model.kind == "image" else {}
     return replace(
-        plan, layers=layers, channels_last={name: where[name] for name in layers}, example=example
+        plan,
+        layers=layers,
+        channels_last={name: where[name] for name in layers},
+        patches={name: patches[name] for name in layers if name in patches},
+        example=example,
     )
 
 
