@@ -321,6 +321,24 @@ def test_a_layer_without_a_receptive_field_is_captured_all_the_same(tmp_path):
     assert capture(model, ["first", "second"], "sklearn:digits", path, n_inputs=5).resumed_at == 5
 
 
+class Windows(torch.nn.Module):
+    """Cuts images into windows, as a Swin transformer does around its attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside = torch.nn.Conv2d(3, 2, 1)
+
+    def forward(self, x):
+        windows = x.unflatten(2, (2, 4)).transpose(1, 2).flatten(0, 1)
+        return self.inside(windows)
+
+
+def test_windows_are_no_inputs(tmp_path):
+    model = load_model(Windows(), preprocess=load_model_preprocess)
+    with pytest.raises(ParameterError, match="'inside' puts out 6 entries for 3 inputs"):
+        capture(model, "inside", "sklearn:digits", tmp_path / "acts.zarr", n_inputs=3)
+
+
 def load_model_preprocess(image):
     return torch.tensor(np.asarray(image, np.float32)).permute(2, 0, 1)
 

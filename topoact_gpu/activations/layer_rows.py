@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ParameterError
 from .outputs import predictions, spatial
 from .plan import Plan, Read
 from .sampling import aligned_draw
@@ -89,13 +90,24 @@ def _as_outputs(plan: Plan) -> NDArray[np.int64] | None:
 
 def image_rows(plan: Plan, known: Known, kept: dict[str, Any]) -> dict[str, LayerRows]:
     """Rows at the drawn positions; position r of an input is r in every layer where that holds."""
-    maps = {
-        name: spatial(kept[name], channels_last=plan.channels_last[name]) for name in plan.layers
-    }
+    maps = _maps(plan, known, kept)
     drawn = _drawn(plan, known.ids, maps)
     return {
         name: _positions(plan, known, maps[name], layer=name, drawn=places)
         for name, places in drawn.items()
+    }
+
+
+def _maps(plan: Plan, known: Known, kept: dict[str, Any]) -> dict[str, Tensor]:
+    """What each layer put out, as Tensor[N, n_y, n_x, C]."""
+    for name in plan.layers:
+        if len(kept[name]) != len(known.group):
+            raise ParameterError(
+                f"layer {name!r} puts out {len(kept[name])} entries for {len(known.group)} inputs, "
+                "one for each is required; choose a layer around it"
+            )
+    return {
+        name: spatial(kept[name], channels_last=plan.channels_last[name]) for name in plan.layers
     }
 
 
@@ -159,9 +171,7 @@ def token_rows(plan: Plan, known: Known, tokens: Any, kept: dict[str, Any]) -> d
         "token": np.array(tokens.strings, dtype=np.str_),
     }
     columns |= _word_columns(known.group, tokens)
-    maps = {
-        name: spatial(kept[name], channels_last=plan.channels_last[name]) for name in plan.layers
-    }
+    maps = _maps(plan, known, kept)
     return {name: LayerRows(_pieces(value, tokens), columns) for name, value in maps.items()}
 
 
