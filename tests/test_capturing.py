@@ -149,8 +149,8 @@ RUNNER = """
     import sys
     import torch
     torch.set_num_threads(1)
-    from topoact_gpu import capturing
-    capturing._CHECKPOINT_SECONDS = 0.02
+    from topoact_gpu import capture_writer, capturing
+    capture_writer._CHECKPOINT_SECONDS = 0.02
     result = capturing.capture(
         sys.argv[1], ["first", "second"], "sklearn:digits", sys.argv[2], sampling="random:5",
         batch_size=16, n_inputs=500, thumbnails=True,

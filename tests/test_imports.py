@@ -24,7 +24,7 @@ LAYERS = (
     {"rows", "resident"},
     {"activations"},
     {"store", "lens", "cover", "neighbours", "knee", "nerve", "nodes", "sample", "cluster"},
-    {"graph", "convert", "plot", "capturing"},
+    {"graph", "convert", "plot", "capturing", "capture_state", "capture_writer"},
     {"mapper"},
     {"runs", "export"},
     {"cli"},
