@@ -1,13 +1,16 @@
 """What a capture keeps beside the layers of its store: version 1 of the folder ``capture``.
 
     lock               held by the process that writes
-    state.json         settings, inputs done, rows of each layer then, lengths of the files below
+    state.json         settings, inputs done, rows of each layer then, lengths of the files below,
+                       layers that float16 cannot hold
     inputs.jsonl       a line for each input that could be read, in their order
     unreadable.jsonl   a line for each that could not
     thumbnails.bin     JPEGs one after another; ``thumbnail`` in inputs.jsonl is [start, length]
 
 ``state.json`` is replaced in one step after everything it speaks of is on disk. What lies beyond it
-is never read; the next run takes the layers and files back to it and writes the same again.
+is never read; the next run takes the layers and files back to it and writes the same again. A layer
+that turns out to need float32 is one more setting: with it the state is taken back to the first
+input, and the capture goes on from there like one that was killed.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ __all__ = [
     "FOLDER",
     "VERSION",
     "as_line",
+    "beginning",
     "check_same",
     "locked",
     "read_lines",
@@ -36,6 +40,20 @@ __all__ = [
 VERSION = 1
 FOLDER, _STATE = "capture", "state.json"
 FILES = ("inputs.jsonl", "unreadable.jsonl", "thumbnails.bin")
+
+
+def beginning() -> dict[str, Any]:
+    """What a state says before the first input."""
+    return {
+        "done": 0,
+        "rows": {},
+        "splits": [],
+        "lengths": dict.fromkeys(FILES, 0),
+        "unreadable": 0,
+        "truncated": 0,
+        "words_lost": 0,
+        "complete": False,
+    }
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

@@ -37,6 +37,12 @@ class CaptureResult:
         Rows of each layer.
     resumed_at : int
         Number of the input at which this run began; all of them: it had nothing to do.
+    float32 : tuple of str
+        Layers that were stored as float32 because float16 could not hold them (dtype "auto").
+    n_truncated : int
+        Texts of which tokens were cut off at the limit.
+    words_lost : int
+        Words that left no row because of that; 0 where rows are tokens.
     """
 
     path: Path
@@ -44,6 +50,9 @@ class CaptureResult:
     n_unreadable: int
     rows: dict[str, int]
     resumed_at: int
+    float32: tuple[str, ...]
+    n_truncated: int
+    words_lost: int
 
 
 def capture(
@@ -56,7 +65,7 @@ def capture(
     seed: int = 0,
     n_inputs: int | None = None,
     batch_size: int | None = None,
-    dtype: str = "float16",
+    dtype: str = "auto",
     words: str | None = None,
     max_length: int | None = None,
     thumbnails: bool = False,
@@ -88,8 +97,10 @@ def capture(
         A random choice of this many inputs.
     batch_size : int, optional
         Default 16 images, 32 texts. Recorded: another batch changes last bits.
-    dtype : "float16" or "float32"
-        Of the stored rows. A number beyond float16 is an error, never an infinity.
+    dtype : "auto", "float16" or "float32"
+        Of the stored rows. "auto" is float16, and float32 for each layer that puts out a number
+        beyond float16; where that turns up the capture begins again. With "float16" it is an
+        error; an infinity is never stored.
     words : "first" or "mean", optional
         One row for each word of the source instead of each token.
     max_length : int, optional
@@ -107,7 +118,7 @@ def capture(
     overwrite : bool
         Start anew, whatever store is there.
     progress : callable, optional
-        Called with ("capture", inputs done, inputs).
+        Called with ("capture", inputs done, inputs); "capture again" once a layer became float32.
 
     Returns
     -------
@@ -132,19 +143,28 @@ def capture(
         precision=precision,
     )  # fmt: skip
     settings["dtype"] = dtype
-    writer = Writer(Path(store), plan, settings, overwrite=overwrite)
-    begun = writer.done
-    total = len(plan.inputs)
-    tell = progress or (lambda _stage, _done, _total: None)
-    tell("capture", begun, total)
-    with writer:
-        if begun < total:
-            writer.write_all(plan, strict=strict, workers=workers, tell=tell)
-    return CaptureResult(writer.path, total, writer.n_unreadable, writer.row_counts(), begun)
+    with Writer(Path(store), plan, settings, overwrite=overwrite) as writer:
+        begun = writer.done
+        tell = progress or (lambda _stage, _done, _total: None)
+        writer.write_all(strict=strict, workers=workers, tell=tell)
+    return _result(writer.path, len(plan.inputs), begun, writer.state)
+
+
+def _result(path: Path, n_inputs: int, begun: int, state: dict[str, Any]) -> CaptureResult:
+    return CaptureResult(
+        path=path,
+        n_inputs=n_inputs,
+        n_unreadable=state["unreadable"],
+        rows=dict(state["rows"]),
+        resumed_at=begun,
+        float32=tuple(state["float32"]),
+        n_truncated=state["truncated"],
+        words_lost=state["words_lost"],
+    )
 
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
-    "dtype": ("float16", "float32"),
+    "dtype": ("auto", "float16", "float32"),
     "precision": ("float32", "float16", "bfloat16"),
     "words": (None, "first", "mean"),
 }

@@ -6,7 +6,7 @@ Where they are stored is not known here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ def blocks(
     start: int = 0,
     workers: int = 2,
     note_split: Callable[[int, int], None] | None = None,
-) -> Iterator[Block]:
+) -> Generator[Block]:
     """Run the inputs from number ``start`` on through the network, batch by batch.
 
     Parameters
