@@ -6,11 +6,13 @@ import inspect
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +26,10 @@ from topoact_gpu.activations.inputs import open_inputs
 from topoact_gpu.activations.models import load_model
 from topoact_gpu.activations.plan import make_plan
 from topoact_gpu.activations.sampling import parse_sampling
-from topoact_gpu.capturing import capture, read_inputs, read_unreadable
+from topoact_gpu.capturing import CaptureResult, capture, read_inputs, read_unreadable
 from topoact_gpu.cli import app
+from topoact_gpu.cli.capture import _report
+from topoact_gpu.cli.console import Printer
 from topoact_gpu.errors import DataError, ParameterError, StoreError, TopoactError
 
 torch = pytest.importorskip("torch")
@@ -50,6 +54,11 @@ SMALL = """
         to_tensor = lambda image: torch.tensor(bytearray(image.tobytes())).reshape(
             image.height, image.width, 3).permute(2, 0, 1).float() / 255
         return {"module": Small(), "kind": "image", "preprocess": to_tensor, "n_outputs": 10}
+
+    def make_wide():
+        made = make()
+        made["module"].second.weight.data *= 1e7
+        return made
 """
 
 
@@ -338,10 +347,7 @@ def test_what_cannot_be_read_is_listed(small, pictures, tmp_path):
 @pytest.fixture
 def wide(small):
     """The network, its second layer beyond float16."""
-    model = load_model(small)
-    with torch.no_grad():
-        model.module.second.weight *= 1e7
-    return model
+    return load_model(f"{small}_wide")
 
 
 def test_numbers_beyond_float16_name_their_layer(wide, tmp_path):
@@ -473,6 +479,33 @@ def test_kinds_must_agree(small, tmp_path):
     with pytest.raises(ParameterError, match="frist"):
         capture(small, "frist", "sklearn:digits", tmp_path / "a.zarr")
     assert not (tmp_path / "a.zarr").exists()
+
+
+def test_the_command_says_what_it_did(small, tmp_path):
+    command = [
+        "capture", "--model", f"{small}_wide", "--layers", "first", "--layers", "second",
+        "--data", "sklearn:digits", "--n-inputs", "20", "--out", str(tmp_path / "acts.zarr"),
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"batch size +64", done.stdout)
+    assert re.search(r"second +20 rows of float32", done.stdout)
+    assert done.stderr == ""
+    again = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert (again["batch_size"], again["float32"], again["resumed_at"]) == (64, ["second"], 20)
+
+
+def test_the_command_says_what_was_cut_off(capsys, tmp_path):
+    result = CaptureResult(
+        path=tmp_path, n_inputs=9, n_unreadable=0, rows={"layer": 40}, resumed_at=0,
+        batch_size=8, float32=(), n_truncated=3, words_lost=14,
+    )  # fmt: skip
+    _report(result, Printer(as_json=False))
+    assert "3 of 9 texts were cut at the limit of tokens; 14 words left no row" in (
+        capsys.readouterr().err
+    )
+    _report(replace(result, n_truncated=0, words_lost=0), Printer(as_json=False))
+    assert capsys.readouterr().err == ""
 
 
 CONLLU = """\

@@ -6,11 +6,11 @@ A killed run goes on where it was; `capture_state` says what is kept for that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .capture_state import read_lines
+from .capture_state import read_lines, read_state
 from .capture_writer import Writer
 from .errors import ParameterError
 from .files import to_jsonable
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .activations.plan import Plan
 
 __all__ = ["CaptureResult", "capture", "read_inputs", "read_unreadable"]
-
-_DEFAULT_BATCH = {"image": 16, "text": 32}
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,8 @@ class CaptureResult:
         Rows of each layer.
     resumed_at : int
         Number of the input at which this run began; all of them: it had nothing to do.
+    batch_size : int
+        Inputs in a forward.
     float32 : tuple of str
         Layers that were stored as float32 because float16 could not hold them (dtype "auto").
     n_truncated : int
@@ -50,6 +50,7 @@ class CaptureResult:
     n_unreadable: int
     rows: dict[str, int]
     resumed_at: int
+    batch_size: int
     float32: tuple[str, ...]
     n_truncated: int
     words_lost: int
@@ -96,7 +97,8 @@ def capture(
     n_inputs : int, optional
         A random choice of this many inputs.
     batch_size : int, optional
-        Default 16 images, 32 texts. Recorded: another batch changes last bits.
+        Inputs in a forward. Found where omitted (`topoact_gpu.activations.batch`), and recorded,
+        because another batch changes last bits: a run that goes on takes the recorded one.
     dtype : "auto", "float16" or "float32"
         Of the stored rows. "auto" is float16, and float32 for each layer that puts out a number
         beyond float16; where that turns up the capture begins again. With "float16" it is an
@@ -137,10 +139,11 @@ def capture(
     not grow with the number of inputs, but for their names.
     """
     _check(dtype=dtype, precision=precision, words=words, batch_size=batch_size, workers=workers)
+    there = None if overwrite else read_state(Path(store))
     plan, settings = _plan(
-        model, layers, data, sampling=sampling, seed=seed, n_inputs=n_inputs, batch_size=batch_size,
-        words=words, max_length=max_length, thumbnails=thumbnails, device=device,
-        precision=precision,
+        model, layers, data, there=there, sampling=sampling, seed=seed, n_inputs=n_inputs,
+        batch_size=batch_size, words=words, max_length=max_length, thumbnails=thumbnails,
+        device=device, precision=precision,
     )  # fmt: skip
     settings["dtype"] = dtype
     with Writer(Path(store), plan, settings, overwrite=overwrite) as writer:
@@ -157,6 +160,7 @@ def _result(path: Path, n_inputs: int, begun: int, state: dict[str, Any]) -> Cap
         n_unreadable=state["unreadable"],
         rows=dict(state["rows"]),
         resumed_at=begun,
+        batch_size=state["settings"]["batch_size"],
         float32=tuple(state["float32"]),
         n_truncated=state["truncated"],
         words_lost=state["words_lost"],
@@ -196,11 +200,10 @@ def _plan(model: Any, layers: Any, data: Any, **given: Any) -> tuple[Plan, dict[
     )  # fmt: skip
     default = "random:1" if loaded.kind == "image" else "tokens"
     sampling = parse_sampling(given.pop("sampling") or default)
-    size = given.pop("batch_size") or _DEFAULT_BATCH[loaded.kind]
+    asked, there = given.pop("batch_size"), given.pop("there")
     patterns = [layers] if isinstance(layers, str) else list(layers)
-    plan = make_plan(
-        loaded, patterns, inputs, sampling=sampling, seed=seed, batch_size=size, **given
-    )
+    plan = make_plan(loaded, patterns, inputs, sampling=sampling, seed=seed, **given)
+    size, found = _batch_size(plan, asked, there)
     settings = {
         "model": loaded.record,
         "layers": plan.layers,
@@ -208,9 +211,23 @@ def _plan(model: Any, layers: Any, data: Any, **given: Any) -> tuple[Plan, dict[
         "sampling": str(sampling),
         "seed": seed,
         "batch_size": size,
+        "batch_size_found": found,
         **{name: given[name] for name in ("words", "max_length", "thumbnails", "precision")},
     }
-    return plan, to_jsonable(settings)
+    return replace(plan, batch_size=size), to_jsonable(settings)
+
+
+def _batch_size(plan: Plan, asked: int | None, there: dict[str, Any] | None) -> tuple[int, bool]:
+    """The size asked for, else that of the run to go on with, else one that is found.
+
+    And whether it was found, then or now.
+    """
+    from .activations.batch import find_batch_size
+
+    if there is not None:
+        recorded = there["settings"]
+        return asked or recorded["batch_size"], recorded.get("batch_size_found", False)
+    return asked or find_batch_size(plan), asked is None
 
 
 def read_inputs(store: str | Path) -> list[dict[str, Any]]:

@@ -51,7 +51,10 @@ def capture(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Default 16 images, 32 texts; another one changes last bits."),
+        typer.Option(
+            help="Inputs in a forward; found from the network and the device's memory where "
+            "omitted. Another one changes last bits."
+        ),
     ] = None,
     dtype: Annotated[
         str,
@@ -113,6 +116,7 @@ def _report(result: CaptureResult, printer: Printer) -> None:
             "unreadable": result.n_unreadable,
             "rows": result.rows,
             "resumed_at": result.resumed_at,
+            "batch_size": result.batch_size,
             "float32": result.float32,
             "truncated": result.n_truncated,
             "words_lost": result.words_lost,
@@ -120,6 +124,7 @@ def _report(result: CaptureResult, printer: Printer) -> None:
     )
     _note_losses(result, printer)
     rows = [("inputs", f"{result.n_inputs:,}")]
+    rows.append(("batch size", f"{result.batch_size:,}"))
     if result.resumed_at:
         rows.append(("resumed at", f"input {result.resumed_at:,}"))
     for name, count in result.rows.items():
