@@ -16,8 +16,8 @@ from topoact_gpu.activations.layers import LayerInfo, Recorder, list_layers, mat
 from topoact_gpu.activations.outputs import first_tensor, predictions, spatial  # noqa: E402
 from topoact_gpu.activations.receptive import (  # noqa: E402
     ReceptiveField,
-    _first_true,
     receptive_field,
+    receptive_fields,
 )
 
 nn = torch.nn
@@ -496,21 +496,6 @@ def test_an_axis_that_is_whole():
     assert field.box(5, 0) == (4, 0, 7, 32)
 
 
-@pytest.mark.parametrize("length", [1, 2, 7, 16])
-def test_the_first_true_whatever_the_guess(length):
-    for answer in range(length + 1):
-        for guess in range(length + 1):
-            asked = []
-
-            def predicate(row, asked=asked, answer=answer):
-                asked.append(row)
-                return row >= answer
-
-            assert _first_true(predicate, length, guess) == answer
-            assert set(asked) <= set(range(length))
-            assert guess != answer or len(asked) <= 2
-
-
 def test_windows_are_covered():
     model = nn.Sequential(nn.AdaptiveAvgPool2d(5))
     x = torch.zeros(1, 1, 17, 17)
@@ -522,16 +507,16 @@ def test_windows_are_covered():
         assert bottom >= -(-(y + 1) * 17 // 5)
 
 
-def test_tokens_have_no_place():
+def test_tokens_lie_on_the_grid_of_their_patches():
     model = nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), nn.Flatten(2), Turn(0, 2, 1))
-    assert receptive_field(model, torch.zeros(1, 3, 8, 8), "2").kind == "whole"
+    field = receptive_field(model, torch.zeros(1, 3, 8, 12), "2")
+    assert field == (4, 4, 4, 4, 0, 0, 8, 12, "exact")
+    assert field.box(1, 2) == (4, 8, 8, 12)
+    unfold = nn.Sequential(nn.Unfold(4, stride=4), Turn(0, 2, 1))
+    assert receptive_field(unfold, torch.zeros(1, 3, 8, 12), "1").kind == "whole"
 
 
 def test_fields_that_cannot_be_measured():
-    class Deaf(nn.Module):
-        def forward(self, x):
-            return torch.nan_to_num(x)
-
     image = torch.zeros(1, 3, 8, 8)
     with pytest.raises(ParameterError, match="pass NaN on"):
         receptive_field(nn.Sequential(Deaf()), image, "0")
@@ -545,6 +530,98 @@ def test_fields_that_cannot_be_measured():
     with pytest.raises(ParameterError, match="one of 0#1, 0#2"):
         receptive_field(twice, image, "0")
     assert receptive_field(twice, image, "0#2")[:4] == (1, 1, 1, 1)
+
+
+class Deaf(nn.Module):
+    def forward(self, x):
+        return torch.nan_to_num(x)
+
+
+def test_several_layers_at_once():
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.AvgPool2d(2), nn.Conv2d(4, 4, 5, padding=2),
+        Squeeze(), nn.Flatten(), nn.Linear(4 * 64, 3),
+    )  # fmt: skip
+    x, names = torch.zeros(2, 3, 32, 32), list("420315")
+    fields, missing = receptive_fields(model, x, names)
+    assert fields == {name: receptive_field(model, x, name) for name in names}
+    assert (list(fields), missing) == (names, {})
+    assert receptive_fields(model, x, []) == ({}, {})
+
+
+def test_one_layer_that_cannot_be_measured():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), Deaf(), nn.Conv2d(4, 4, 3))
+    fields, missing = receptive_fields(model, torch.zeros(1, 3, 9, 9), ["2", "0", "1"])
+    assert (list(fields), list(missing)) == (["0"], ["2", "1"])
+    assert "pass NaN on" in missing["1"]
+
+
+class Limited(nn.Module):
+    """Fails, in the way it is told, with more images than it takes."""
+
+    def __init__(self, most, error):
+        super().__init__()
+        self.most, self.error, self.sizes = most, error, []
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        if len(x) > self.most:
+            raise self.error("too many")
+        return x
+
+
+def test_batches_stay_within_their_size():
+    x = torch.zeros(1, 3, 32, 32)
+    conv = nn.Conv2d(3, 4, 7, stride=4, padding=3)
+    expected = receptive_field(nn.Sequential(nn.Identity(), conv), x, "1")
+    for most in (1, 3):
+        limited = Limited(most, AssertionError)
+        fields, _ = receptive_fields(nn.Sequential(limited, conv), x, ["1"], batch_size=most)
+        assert fields["1"] == expected
+        assert max(limited.sizes) == most
+    limited = Limited(2, torch.OutOfMemoryError)
+    assert receptive_field(nn.Sequential(limited, conv), x, "1") == expected
+    assert set(limited.sizes[-5:]) <= {1, 2}
+    with pytest.raises(torch.OutOfMemoryError):
+        receptive_field(nn.Sequential(Limited(0, torch.OutOfMemoryError), conv), x, "1")
+
+
+class Mixing(nn.Module):
+    """Lets images of a batch see each other."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        return self.how(x)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda x: x - x.mean(0, keepdim=True),
+        lambda x: x + x.roll(1, 0),
+        lambda x: x.cumsum(0),
+        lambda x: x.flip(0).cumsum(0).flip(0),
+        lambda x: x.sum(0, keepdim=True),
+    ],
+)
+def test_images_that_depend_on_each_other(how):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), Mixing(how))
+    field = receptive_field(model, torch.zeros(1, 3, 17, 17), "1")
+    assert field == (2, 2, 3, 3, 0, 0, 17, 17, "exact")
+
+
+def test_a_normalisation_by_the_batch():
+    model = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.Conv2d(3, 4, 3))
+    assert receptive_field(model, torch.zeros(1, 3, 17, 17), "1").kind == "whole"
+
+
+def test_a_layer_whose_first_axis_counts_windows():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), Mixing(lambda x: x.reshape(4, 1, 7, 7)))
+    _, missing = receptive_fields(model, torch.zeros(1, 3, 9, 9), ["1"])
+    assert "one entry for one input" in missing["1"]
 
 
 def test_a_box_is_clipped():

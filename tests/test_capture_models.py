@@ -19,7 +19,8 @@ from topoact_gpu import ParameterError  # noqa: E402
 from topoact_gpu.activations.layers import Recorder, list_layers, match_layers  # noqa: E402
 from topoact_gpu.activations.models import LoadedModel, load_model  # noqa: E402
 from topoact_gpu.activations.outputs import first_tensor, predictions, spatial  # noqa: E402
-from topoact_gpu.activations.receptive import receptive_field  # noqa: E402
+from topoact_gpu.activations.patches import find_patches  # noqa: E402
+from topoact_gpu.activations.receptive import receptive_field, receptive_fields  # noqa: E402
 from topoact_gpu.activations.torch_fixes import repair_torchvision  # noqa: E402
 
 SENTENCES = [
@@ -274,6 +275,16 @@ def test_a_swin_is_channels_last():
     assert infos["permute"].shape == (1, 768, 4, 4)
     assert not infos["permute"].channels_last
     assert not infos["features.0.0"].channels_last
+    assert find_patches(infos.values()) == {}
+    fields, missing = receptive_fields(
+        loaded.module, torch.zeros(1, 3, 128, 128), ["features.0", "features.1", "permute"]
+    )
+    assert fields == {
+        "features.0": (4, 4, 4, 4, 0, 0, 128, 128, "exact"),
+        "features.1": (4, 4, 252, 252, -124, -124, 128, 128, "covering"),
+        "permute": (32, 32, 128, 128, 0, 0, 128, 128, "whole"),
+    }
+    assert missing == {}
 
 
 def test_a_timm_vit():
@@ -287,7 +298,10 @@ def test_a_timm_vit():
     names = ["patch_embed", "blocks.3", "blocks.11.attn"]
     kept, _ = check_against_plain_hooks(loaded.module, names, inputs)
     assert spatial(kept["blocks.3"]).shape == (1, 1, 197, 192)
-    assert receptive_field(loaded.module, inputs, "blocks.3").kind == "whole"
+    field = receptive_field(loaded.module, inputs, "blocks.3")
+    assert field == (16, 16, 16, 16, 0, 0, 224, 224, "patch")
+    assert field.box(1, 13) == (16, 208, 32, 224)
+    assert field.box(-1, 0) == (0, 0, 224, 224)
 
 
 def test_preprocessing_travels_to_worker_processes(lite0):

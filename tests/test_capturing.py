@@ -294,6 +294,51 @@ def test_batches_that_do_not_fit_are_halved():
     np.testing.assert_array_equal(numbers, np.arange(24))
 
 
+class Deaf(torch.nn.Module):
+    """Its last layer can't be measured: NaN ends in between."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(3, 2, 3), torch.nn.Conv2d(2, 2, 3)
+
+    def forward(self, x):
+        return self.second(torch.nan_to_num(self.first(x)))
+
+
+def test_a_layer_without_a_receptive_field_is_captured_all_the_same(tmp_path):
+    path, model = tmp_path / "acts.zarr", load_model(Deaf(), preprocess=load_model_preprocess)
+    capture(model, ["first", "second"], "sklearn:digits", path, n_inputs=5)
+    first, second = (open_store(path).layer(name) for name in ("first", "second"))
+    assert (first.n_rows, second.n_rows) == (5, 5)
+    assert first.attributes["receptive_field"]["size_y"] == 3
+    assert "receptive_field_missing" not in first.attributes
+    assert "receptive_field" not in second.attributes
+    reason = second.attributes["receptive_field_missing"]
+    assert "pass NaN on" in reason
+    state = json.loads((path / "capture" / "state.json").read_text())
+    assert state["receptive_fields_missing"] == {"second": reason}
+    assert list(state["receptive_fields"]) == ["first"]
+    assert capture(model, ["first", "second"], "sklearn:digits", path, n_inputs=5).resumed_at == 5
+
+
+class Windows(torch.nn.Module):
+    """Cuts images into windows, as a Swin transformer does around its attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside = torch.nn.Conv2d(3, 2, 1)
+
+    def forward(self, x):
+        windows = x.unflatten(2, (2, 4)).transpose(1, 2).flatten(0, 1)
+        return self.inside(windows)
+
+
+def test_windows_are_no_inputs(tmp_path):
+    model = load_model(Windows(), preprocess=load_model_preprocess)
+    with pytest.raises(ParameterError, match="'inside' puts out 6 entries for 3 inputs"):
+        capture(model, "inside", "sklearn:digits", tmp_path / "acts.zarr", n_inputs=3)
+
+
 def load_model_preprocess(image):
     return torch.tensor(np.asarray(image, np.float32)).permute(2, 0, 1)
 

@@ -21,7 +21,7 @@ LAYERS = (
     {"errors", "_numba_cache"},
     {"device", "files", "timing"},
     {"kernels"},
-    {"rows", "resident", "source"},
+    {"rows", "resident", "source", "device_rows"},
     {"backend"},
     {"cpu", "prepare"},
     {"cuda"},
@@ -207,7 +207,10 @@ def heavy_at_import(sources: dict[str, str]) -> list[str]:
     ]
 
 
-GPU_ONLY = {f"{PACKAGE}.cuda", f"{PACKAGE}.source", f"{PACKAGE}.kernels.dbscan.groups"}
+GPU_ONLY = {
+    *(f"{PACKAGE}.{name}" for name in ("cuda", "device_rows", "source")),
+    f"{PACKAGE}.kernels.dbscan.groups",
+}
 
 
 def is_gpu_only(name: str) -> bool:

@@ -7,6 +7,7 @@ does not depend on the order of rounded sums; see `Backend`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from topoact_gpu.kernels.dbscan.interval import Clustered
 from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.table import RowTable
 from topoact_gpu.resident import Resident
+from topoact_gpu.rows import Rows
 
 __all__ = ["Backend", "Prepared"]
 
@@ -64,6 +66,10 @@ class Backend(Protocol):
 
     name: str
     team: Team
+
+    def hold(self, rows: Rows, budget_bytes: int) -> AbstractContextManager[Resident]:
+        """Rows where this backend's kernels reach them; see :func:`.resident.resident`."""
+        ...
 
     def row_lens(self, data: Resident, code: int) -> NDArray[np.float64]:
         """A lens of ROW_LENSES, float64[n_rows]: sums in column order, the same bytes anywhere."""

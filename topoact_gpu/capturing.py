@@ -3,7 +3,8 @@
 Beside the layers the store gets a folder ``capture`` (version 1 of its format):
 
     lock               held by the process that writes
-    state.json         settings, inputs done, rows of each layer then, lengths of the files below
+    state.json         settings, receptive fields or why there are none, inputs done, rows of each
+                       layer then, lengths of the files below
     inputs.jsonl       a line for each input that could be read, in their order
     unreadable.jsonl   a line for each that could not
     thumbnails.bin     JPEGs one after another; ``thumbnail`` in inputs.jsonl is [start, length]
@@ -139,10 +140,13 @@ def capture(
     Notes
     -----
     Each layer's attribute ``receptive_field`` says which box of the preprocessed image a position
-    sees (`topoact_gpu.activations.receptive.ReceptiveField`); measuring it takes seconds at the
-    start. Killed at any moment and called again with the same arguments, it ends with the same
-    bytes as a run that was not, on the same machine with the same number of threads. Memory does
-    not grow with the number of inputs, but for their names.
+    sees (`topoact_gpu.activations.receptive.ReceptiveField`); measuring it takes forwards of some
+    twenty images a layer at the start. Where that can't be done, ``receptive_field_missing`` says
+    why. Tokens of a vision transformer have the box of the patch that they began as, and
+    ``patches`` says on which grid (`topoact_gpu.activations.patches.Patches`). Killed at any moment
+    and called again with the same arguments, it ends with the same bytes as a run that was not, on
+    the same machine with the same number of threads. Memory does not grow with the number of
+    inputs, but for their names.
     """
     _check(dtype=dtype, precision=precision, words=words, batch_size=batch_size, workers=workers)
     plan, settings = _plan(
@@ -226,9 +230,9 @@ class _Writer:
         if state is None:
             state = {"version": VERSION, "settings": settings, "done": 0, "rows": {}, "splits": []}
             state |= {"lengths": dict.fromkeys(_FILES, 0), "unreadable": 0, "complete": False}
-            state["receptive_fields"] = {
-                name: field._asdict() for name, field in receptive_fields(plan).items()
-            }
+            fields, missing = receptive_fields(plan)
+            state["receptive_fields"] = {name: field._asdict() for name, field in fields.items()}
+            state["receptive_fields_missing"] = missing
             _make_store(path, plan, state, overwrite=overwrite)
         else:
             _check_same(path, state["settings"], settings)
@@ -306,8 +310,12 @@ class _Writer:
         if name not in self.store.layers:
             names = {"class_id": plan.inputs.class_names} if plan.inputs.class_names else {}
             attributes: dict[str, Any] = {"sampling": str(plan.sampling)}
+            if name in plan.patches:
+                attributes["patches"] = plan.patches[name]._asdict()
             if name in self.state["receptive_fields"]:
                 attributes["receptive_field"] = self.state["receptive_fields"][name]
+            if name in self.state["receptive_fields_missing"]:
+                attributes["receptive_field_missing"] = self.state["receptive_fields_missing"][name]
             self.store.create_layer(name, rows.values.shape[1], dtype, names=names, **attributes)
         layer = self.store.layer(name)
         layer.append(_narrowed(name, rows.values, dtype), **rows.columns)

@@ -17,7 +17,7 @@ from topoact_gpu.errors import ParameterError
 from topoact_gpu.kernels.dbscan.interval import Clustered
 from topoact_gpu.knee import Knee, find_knee
 from topoact_gpu.prepare import prepare
-from topoact_gpu.resident import Resident, resident
+from topoact_gpu.resident import Resident
 from topoact_gpu.rows import as_rows
 
 __all__ = ["DBSCAN", "OWN_METRICS", "add_counters", "check_clustering", "knee_of"]
@@ -183,7 +183,10 @@ class DBSCAN(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         _check_feature_names(self, X, reset=True)
         rows = as_rows(X)
         self.n_features_in_ = rows.n_cols
-        with resident(rows, budget // 2) as data, open_backend(device, n_threads) as backend:
+        with (
+            open_backend(device, n_threads) as backend,
+            backend.hold(rows, budget // 2) as data,
+        ):
             if self.metric in OWN_METRICS:
                 self._fit_own(data, budget, backend)
             else:

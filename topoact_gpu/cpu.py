@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
 from topoact_gpu.kernels.pairs.cpu import pair_limits
 from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.table import RowTable
-from topoact_gpu.resident import Resident
+from topoact_gpu.resident import Resident, resident
+from topoact_gpu.rows import Rows
 
 __all__ = ["CpuBackend", "problem_of"]
 
@@ -34,6 +36,10 @@ class CpuBackend:
 
     def __init__(self, team: Team) -> None:
         self.team = team
+
+    def hold(self, rows: Rows, budget_bytes: int) -> AbstractContextManager[Resident]:
+        """Rows in memory as they are, copied, or in a scratch file."""
+        return resident(rows, budget_bytes)
 
     def row_lens(self, data: Resident, code: int) -> NDArray[np.float64]:
         """A lens of ROW_LENSES."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from topoact_gpu.backend import Prepared
 from topoact_gpu.cpu import CpuBackend
 from topoact_gpu.device import Team, interpreted
+from topoact_gpu.device_rows import DeviceResident, on_device
 from topoact_gpu.errors import ParameterError
 from topoact_gpu.kernels.dbscan.groups import (
     COUNTERS,
@@ -27,8 +29,9 @@ from topoact_gpu.kernels.product.accumulator import accumulator_of, product_erro
 from topoact_gpu.kernels.product.gpu import Shape
 from topoact_gpu.kernels.quantise.gpu import HALF, INT8, padded_width
 from topoact_gpu.kernels.quantise.reach import reaches
-from topoact_gpu.resident import Resident
-from topoact_gpu.source import DeviceSource, HostSource, Source, as_tensor, upload
+from topoact_gpu.resident import Resident, float_dtype, resident
+from topoact_gpu.rows import Rows
+from topoact_gpu.source import DeviceSource, HostSource, Source, as_tensor
 
 __all__ = ["CudaBackend"]
 
@@ -36,8 +39,8 @@ _VARIABLE = "TOPOACT_FILTER"
 _FILTERS = {"int8": INT8, "float16": HALF}
 _MOST_INT8_COLUMNS = 131_072
 """127 * 127 times as many still fits int32."""
-_SHARE = 0.8
-"""Of the device memory that is free."""
+_ROWS_SHARE, _SHARE = 0.6, 0.8
+"""Of the device memory that is free: what rows may take, and what work may take of the rest."""
 _MOST_TILES, _MOST_PAIRS = 2**15, 2**22
 _LEAST_TILES = 2**8
 _LEAST_BLOCKS = 64
@@ -55,8 +58,15 @@ class CudaBackend(CpuBackend):
         super().__init__(team)
         self.device = torch_device()
         self.shape = Shape() if self.device.type == "cuda" else Shape(64, 4, 2)
-        self._held: tuple[int, torch.Tensor] | None = None
         self.notes: list[str] = []
+
+    def hold(self, rows: Rows, budget_bytes: int) -> AbstractContextManager[Resident]:
+        """Rows in device memory if they take at most 60% of what is free, else in the host's."""
+        n_bytes = rows.n_rows * rows.n_cols * float_dtype(rows.dtype).itemsize
+        if rows.tensor is not None or n_bytes <= _ROWS_SHARE * self._free_bytes():
+            return nullcontext(on_device(rows, self.device))
+        self.notes.append("rows do not fit in device memory: sent a window at a time")
+        return resident(rows, budget_bytes)
 
     def choose_filter(self, n_cols: int) -> str:
         """The product that judges pairs first: TOPOACT_FILTER if it is set, else int8.
@@ -164,18 +174,12 @@ class CudaBackend(CpuBackend):
             norms = torch.from_numpy(prepared.table.norms).to(self.device)
         x = self._on_device(prepared.data)
         if x is None:
-            self.notes.append("rows did not fit in device memory")
             return HostSource(as_tensor(prepared.data.array), norms, self.device)
         return DeviceSource(x, norms)
 
     def _on_device(self, data: Resident) -> torch.Tensor | None:
-        """The rows in device memory, uploaded once; None where they would fill it."""
-        if self._held is None or self._held[0] != id(data.array):
-            self._held = None
-            if data.array.nbytes > 0.6 * self._free_bytes():
-                return None
-            self._held = (id(data.array), upload(data.array, self.device))
-        return self._held[1]
+        """The rows in device memory; None where they stayed in the host's."""
+        return data.tensor if isinstance(data, DeviceResident) else None
 
     def _free_bytes(self) -> int:
         if self.device.type == "cpu":

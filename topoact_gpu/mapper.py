@@ -29,7 +29,7 @@ from topoact_gpu.graph import MapperGraph
 from topoact_gpu.lens import compute_lens, given_lens, parse_lens
 from topoact_gpu.nodes import minimum_rows, nodes_from_labels
 from topoact_gpu.prepare import prepare
-from topoact_gpu.resident import Resident, resident
+from topoact_gpu.resident import Resident
 from topoact_gpu.rows import as_rows
 from topoact_gpu.timing import Stages
 
@@ -140,7 +140,7 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
         with open_backend(settings.device, settings.n_threads) as backend:
             run = _Run(self, settings, stages, backend)
             with stages.stage("read"):
-                held = resident(rows, settings.budget // 2)
+                held = backend.hold(rows, settings.budget // 2)
                 data = held.__enter__()
             try:
                 run.everything(data, lens_values)

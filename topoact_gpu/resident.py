@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,12 @@ from topoact_gpu.errors import CapacityError
 from topoact_gpu.kernels.table import RowTable, make_table
 from topoact_gpu.rows import Rows, check_finite
 
-__all__ = ["Resident", "resident"]
+__all__ = ["Resident", "float_dtype", "is_addressable", "resident"]
 
 _FLOATS = ("float16", "float32", "float64")
 _EXACT_IN_FLOAT32 = ("int8", "uint8", "int16", "uint16")
 
 
-@dataclass(frozen=True)
 class Resident:
     """Rows as float16, float32 or float64 with adjacent columns.
 
@@ -32,17 +31,24 @@ class Resident:
     ----------
     rows : Rows
         The same rows, for whoever reads blocks.
-    array : float16 | float32 | float64 [n_rows, n_cols]
-    table : RowTable
-        For kernels; valid as long as ``array`` lives.
     where : str
-        "as given", "copied to memory" or "scratch file".
+        "as given", "copied to memory", "scratch file" or "device memory".
     """
 
-    rows: Rows
-    array: NDArray[Any]
-    table: RowTable
-    where: str
+    def __init__(self, rows: Rows, array: NDArray[Any] | None, where: str) -> None:
+        self.rows, self.where = rows, where
+        self._array = array
+
+    @cached_property
+    def array(self) -> NDArray[Any]:
+        """float16 | float32 | float64 [n_rows, n_cols] in host memory."""
+        assert self._array is not None
+        return self._array
+
+    @cached_property
+    def table(self) -> RowTable:
+        """The same for kernels of the processor; valid as long as ``array`` lives."""
+        return make_table(self.array)
 
     def largest(self, team: Team) -> float:
         """Largest absolute value; raises when a value is not finite."""
@@ -79,10 +85,10 @@ def resident(rows: Rows, budget_bytes: int) -> Iterator[Resident]:
     Integers of 8 and 16 bits become float32, wider ones float64; both exactly up to 2**53.
     """
     array, where = rows.array, "as given"
-    if array is not None and array.dtype.name in _FLOATS and array.strides[1] == array.itemsize:
-        yield Resident(rows, array, make_table(array), where)
+    if array is not None and is_addressable(array):
+        yield Resident(rows, array, where)
         return
-    dtype = _float_dtype(rows.dtype)
+    dtype = float_dtype(rows.dtype)
     n_bytes = rows.n_rows * rows.n_cols * dtype.itemsize
     with tempfile.TemporaryDirectory(prefix="topoact-") as folder:
         if n_bytes <= budget_bytes:
@@ -93,10 +99,16 @@ def resident(rows: Rows, budget_bytes: int) -> Iterator[Resident]:
             copy = _scratch(Path(folder), (rows.n_rows, rows.n_cols), dtype)
         for start, block in rows.blocks():
             copy[start : start + len(block)] = block
-        yield Resident(Rows(copy.shape, dtype, array=copy), copy, make_table(copy), where)
+        yield Resident(Rows(copy.shape, dtype, array=copy), copy, where)
 
 
-def _float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def is_addressable(array: NDArray[Any]) -> bool:
+    """Whether kernels can read an array as it is: floats, and adjacent columns."""
+    return array.dtype.name in _FLOATS and array.strides[1] == array.itemsize
+
+
+def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The float dtype in which rows of a dtype are held."""
     if dtype.name in _FLOATS:
         return dtype
     return np.dtype(np.float32 if dtype.name in _EXACT_IN_FLOAT32 else np.float64)

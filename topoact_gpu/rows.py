@@ -20,6 +20,8 @@ _RESHAPE = (
     "Reshape your data either using array.reshape(-1, 1) if your data has a single feature "
     "or array.reshape(1, -1) if it contains a single sample."
 )
+_CUDA_KINDS = (2, 13)
+"""DLPack's numbers of CUDA devices: their own memory, and managed memory."""
 # Small enough for the temporaries of a finiteness test to stay in a core's cache.
 _CHECK_BYTES = 1 << 19
 
@@ -47,6 +49,8 @@ class Rows:
     array : ndarray or None
         The rows themselves where they can be addressed directly (memory or memmap, any
         strides); None where they have to be read (Zarr, foreign byte order).
+    tensor : torch.Tensor or None
+        The rows themselves where they lie in a GPU's memory.
     """
 
     def __init__(
@@ -56,14 +60,17 @@ class Rows:
         *,
         array: NDArray[Any] | None = None,
         source: _Source | None = None,
+        tensor: Any = None,
     ) -> None:
         self.n_rows, self.n_cols = (int(n) for n in shape)
         self.dtype = dtype
         self.array = array
-        self._source = source
+        self.tensor = tensor
+        self._source = _TensorSource(tensor) if tensor is not None else source
 
     def __repr__(self) -> str:
         where = "in memory" if self.array is not None else "read in blocks"
+        where = where if self.tensor is None else f"on {self.tensor.device}"
         return f"Rows({self.n_rows:,} x {self.n_cols:,} {self.dtype}, {where})"
 
     def __len__(self) -> int:
@@ -185,14 +192,28 @@ class _SwappedSource:
         return self.array[start:stop]
 
 
+class _TensorSource:
+    """A tensor in a GPU's memory, copied to the host block by block."""
+
+    chunk_rows = 1
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = tensor
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        block: NDArray[Any] = self.tensor[start:stop].cpu().numpy()
+        return block
+
+
 def as_rows(X: Any, *, min_rows: int = 1) -> Rows:
     """Give uniform read access to the rows of ``X`` without copying it.
 
     Parameters
     ----------
     X : array-like of shape (n_rows, n_cols)
-        numpy array, memmap, anything with ``__array__`` or DLPack on the host (a torch CPU
-        tensor), a Zarr array, a layer of an activation store, `Rows`, or nested lists.
+        numpy array, memmap, anything with ``__array__`` or DLPack (a torch tensor; on a GPU a
+        CuPy array too, or anything with ``__cuda_array_interface__``), a Zarr array, a layer of
+        an activation store, `Rows`, or nested lists.
     min_rows : int
         Fewer rows are an error.
 
@@ -238,7 +259,33 @@ def _from_any(X: Any) -> Rows:
         return X.__topoact_rows__()
     if type(X).__module__.partition(".")[0] == "zarr":
         return _from_zarr(X)
+    if is_on_gpu(X):
+        return _from_gpu(X)
     return _from_array(_to_array(X))
+
+
+def is_on_gpu(X: Any) -> bool:
+    """Whether an array lies in the memory of a CUDA device, by what it says of itself."""
+    if hasattr(X, "__dlpack_device__"):
+        return int(X.__dlpack_device__()[0]) in _CUDA_KINDS
+    return hasattr(X, "__cuda_array_interface__")
+
+
+def _from_gpu(X: Any) -> Rows:
+    """The same memory as a torch tensor; bfloat16 becomes float32, exactly."""
+    import torch
+
+    if hasattr(X, "detach"):
+        X = X.detach()
+    tensor = torch.from_dlpack(X) if hasattr(X, "__dlpack__") else torch.as_tensor(X, device="cuda")
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.to(torch.float32)
+    if tensor.dtype == torch.bool:
+        tensor = tensor.to(torch.uint8)
+    dtype = _row_dtype(str(tensor.dtype).removeprefix("torch."))
+    _check_2d(tuple(tensor.shape), "array")
+    n_rows, n_cols = tensor.shape
+    return Rows((n_rows, n_cols), dtype, tensor=tensor)
 
 
 def _from_zarr(X: Any) -> Rows:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from topoact_gpu.kernels.pairs.gpu import Rows
 
-__all__ = ["DeviceSource", "HostSource", "Source", "as_tensor", "upload"]
+__all__ = ["DeviceSource", "HostSource", "Source", "as_tensor", "send"]
 
-_PIECE_BYTES = 64 << 20
+PIECE_BYTES = 64 << 20
 
 
 class DeviceSource:
@@ -54,46 +55,68 @@ Source = DeviceSource | HostSource
 
 
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:
-    """The same memory as a tensor, which nothing may write to."""
+    """The same memory as a tensor, which nothing may write to; reversed rows are copied."""
+    if array.strides[0] < 0:  # torch has no such tensors
+        array = np.ascontiguousarray(array)
     with warnings.catch_warnings():
         # torch warns of arrays that are read-only; nothing here writes to rows.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
 
 
-def upload(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """All rows in device memory; in the interpreter the same memory."""
-    x = as_tensor(array)
-    return x if device.type == "cpu" else send(x, None, device)
-
-
-def send(x: torch.Tensor, ids: torch.Tensor | None, device: torch.device) -> torch.Tensor:
-    """Rows ``ids`` of a host tensor (None: all) on the device.
-
-    Notes
-    -----
-    Through two pinned buffers: while one is on its way, the processor fills the other.
-    """
-    n_rows = len(x) if ids is None else len(ids)
-    out = torch.empty((n_rows, x.shape[1]), dtype=x.dtype, device=device)
-    step = max(_PIECE_BYTES // max(x.shape[1] * x.element_size(), 1), 1)
-    pinned = device.type == "cuda"
-    shape = (min(step, n_rows), x.shape[1])
-    buffers = [torch.empty(shape, dtype=x.dtype, pin_memory=pinned) for _ in range(2)]
-    sent: list[Any] = [None, None]
-    for count, low in enumerate(range(0, n_rows, step)):
-        at, high = count % 2, min(low + step, n_rows)
-        if sent[at] is not None:
-            sent[at].synchronize()
-        part = buffers[at][: high - low]
-        if ids is None:
-            part.copy_(x[low:high])
-        else:
-            torch.index_select(x, 0, ids[low:high], out=part)
-        out[low:high].copy_(part, non_blocking=pinned)
-        if pinned:
-            sent[at] = torch.cuda.Event()
-            sent[at].record()
-    if pinned:
-        torch.cuda.current_stream(device).synchronize()
+def send(x: torch.Tensor, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Rows ``ids`` (on the host) of a host tensor, on the device."""
+    out = torch.empty((len(ids), x.shape[1]), dtype=x.dtype, device=device)
+    step = max(PIECE_BYTES // max(x.shape[1] * x.element_size(), 1), 1)
+    with Sender(out, step) as sender:
+        for low in range(0, len(ids), step):
+            some = ids[low : low + step]
+            torch.index_select(x, 0, some, out=sender.buffer(len(some)))
+            sender.send(low, len(some))
     return out
+
+
+class Sender:
+    """Fills a tensor on the device through two pinned buffers.
+
+    While one buffer is on its way, on a stream of its own, the processor fills the other; what
+    the device computes meanwhile is not held up. In the interpreter the buffers are plain memory.
+    """
+
+    def __init__(self, target: torch.Tensor, rows_at_once: int) -> None:
+        self.target = target
+        self._on_gpu = target.device.type == "cuda"
+        shape = (min(rows_at_once, max(len(target), 1)), target.shape[1])
+        self._buffers = [
+            torch.empty(shape, dtype=target.dtype, pin_memory=self._on_gpu) for _ in range(2)
+        ]
+        self._sent: list[Any] = [None, None]
+        self._next = 0
+        self._stream = torch.cuda.Stream(target.device) if self._on_gpu else None
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whatever the device does from here on sees all rows."""
+        if self._stream is not None:
+            torch.cuda.current_stream(self.target.device).wait_stream(self._stream)
+            self._stream.synchronize()  # the buffers go away
+
+    def buffer(self, n_rows: int) -> torch.Tensor:
+        """Room for the next rows, free to be written."""
+        if self._sent[self._next] is not None:
+            self._sent[self._next].synchronize()
+        return self._buffers[self._next][:n_rows]
+
+    def send(self, start: int, n_rows: int) -> None:
+        """Send the rows last written to the buffer to rows ``start`` and following."""
+        part = self._buffers[self._next][:n_rows]
+        own = self.target[start : start + n_rows]
+        if self._stream is None:
+            own.copy_(part)
+        else:
+            with torch.cuda.stream(self._stream):
+                own.copy_(part, non_blocking=True)
+                self._sent[self._next] = self._stream.record_event()
+        self._next = 1 - self._next

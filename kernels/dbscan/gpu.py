@@ -18,8 +18,10 @@ from topoact_gpu.kernels.product.gpu import Judged
 
 __all__ = ["Reported", "Reports", "ahead", "empty_reports", "report_strips", "strips_of"]
 
-_ROWS = 16
+_ROWS = 8
 """Rows of a strip."""
+_REGISTERS = 96
+"""At most: left to itself the assembler takes fewer and spills."""
 
 
 class Reports(NamedTuple):
@@ -124,41 +126,43 @@ def _report_strip(
     row, column = start + tl.arange(0, ROWS), tl.arange(0, BLOCK)
     own = table + tile.to(tl.int64) * BLOCK * BLOCK
     verdict = tl.load(own + row[:, None] * BLOCK + column[None, :])
-    place_i = tl.load(kept + 2 * tile) * BLOCK + row
-    place_j = tl.load(kept + 2 * tile + 1) * BLOCK + column
-    some_i, some_j = tl.max(verdict, 1) > 0, tl.max(verdict, 0) > 0
-    slot_i = tl.load(slots + place_i, mask=some_i, other=-1)
-    slot_j = tl.load(slots + place_j, mask=some_j, other=-1)
-    possible = verdict > 0
-    if SECOND:  # pairs inside a block of slots were reported in the first round
-        possible = possible & ((slot_i // BLOCK)[:, None] != (slot_j // BLOCK)[None, :])
-    core_i = some_i & (tl.load(degree + slot_i, mask=some_i, other=0) >= min_samples)
-    core_j = some_j & (tl.load(degree + slot_j, mask=some_j, other=0) >= min_samples)
-    joined = find(parent, slot_i, core_i)[:, None] == find(parent, slot_j, core_j)[None, :]
-    settled = possible & joined & core_i[:, None] & core_j[None, :]
-    possible = possible & (settled == 0)
-    undecided = possible & (verdict == 2)
-    inside = possible & (verdict == 1)
-    n_undecided = tl.sum(tl.sum(undecided.to(tl.int32), 1), 0).to(tl.int64)
-    n_inside = tl.sum(tl.sum(inside.to(tl.int32), 1), 0)
-    fits = n_undecided == 0
-    if n_undecided > 0:
-        end = tl.atomic_add(ends, n_undecided)
-        fits = end + n_undecided <= capacity
+    # Most strips of sparse data hold nothing.
+    if tl.max(tl.max(verdict.to(tl.int32), 1), 0) > 0:
+        place_i = tl.load(kept + 2 * tile) * BLOCK + row
+        place_j = tl.load(kept + 2 * tile + 1) * BLOCK + column
+        some_i, some_j = tl.max(verdict, 1) > 0, tl.max(verdict, 0) > 0
+        slot_i = tl.load(slots + place_i, mask=some_i, other=-1)
+        slot_j = tl.load(slots + place_j, mask=some_j, other=-1)
+        possible = verdict > 0
+        if SECOND:  # pairs inside a block of slots were reported in the first round
+            possible = possible & ((slot_i // BLOCK)[:, None] != (slot_j // BLOCK)[None, :])
+        core_i = some_i & (tl.load(degree + slot_i, mask=some_i, other=0) >= min_samples)
+        core_j = some_j & (tl.load(degree + slot_j, mask=some_j, other=0) >= min_samples)
+        joined = find(parent, slot_i, core_i)[:, None] == find(parent, slot_j, core_j)[None, :]
+        settled = possible & joined & core_i[:, None] & core_j[None, :]
+        possible = possible & (settled == 0)
+        undecided = possible & (verdict == 2)
+        inside = possible & (verdict == 1)
+        n_undecided = tl.sum(tl.sum(undecided.to(tl.int32), 1), 0).to(tl.int64)
+        n_inside = tl.sum(tl.sum(inside.to(tl.int32), 1), 0)
+        fits = n_undecided == 0
+        if n_undecided > 0:
+            end = tl.atomic_add(ends, n_undecided)
+            fits = end + n_undecided <= capacity
+            if fits:
+                _append(listed, end, undecided, place_i, place_j)
+            else:
+                tl.atomic_min(ends + 1, end)
+                tl.store(again + tl.atomic_add(ends + 2, 1), strip)
         if fits:
-            _append(listed, end, undecided, place_i, place_j)
-        else:
-            tl.atomic_min(ends + 1, end)
-            tl.store(again + tl.atomic_add(ends + 2, 1), strip)
-    if fits:
-        n_settled = tl.sum(tl.sum(settled.to(tl.int32), 1), 0)
-        if n_settled > 0:
-            tl.atomic_add(ends + 4, n_settled.to(tl.int64))
-        if n_inside > 0:
-            tl.atomic_add(ends + 3, n_inside.to(tl.int64))
-            _report_inside(
-                slot_i, slot_j, inside, degree, parent, pending, n_pending, min_samples, NONE
-            )
+            n_settled = tl.sum(tl.sum(settled.to(tl.int32), 1), 0)
+            if n_settled > 0:
+                tl.atomic_add(ends + 4, n_settled.to(tl.int64))
+            if n_inside > 0:
+                tl.atomic_add(ends + 3, n_inside.to(tl.int64))
+                _report_inside(
+                    slot_i, slot_j, inside, degree, parent, pending, n_pending, min_samples, NONE
+                )
 
 
 def report_strips(
@@ -202,7 +206,7 @@ def report_strips(
             strips, judged.table, judged.kept, slots, forest.degree, forest.parent,
             forest.pending, forest.n_pending, forest.min_samples, reports.listed, capacity,
             reports.again, reports.ends, BLOCK=judged.table.shape[1], ROWS=_ROWS, SECOND=second,
-            NONE=2**31 - 1,
+            NONE=2**31 - 1, maxnreg=_REGISTERS,
         )  # fmt: skip
     reserved, full_at, n_again, n_inside, n_settled = reports.ends.tolist()
     return Reported(
@@ -221,5 +225,7 @@ def ahead() -> list[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, An
     for second in (False, True):
         constants = {"BLOCK": 128, "ROWS": _ROWS, "SECOND": second, "NONE": 2**31 - 1}
         own = types | dict.fromkeys(constants, "constexpr")
-        entries.append((f"report strips, round {1 + second}", _report_strip, own, constants, {}))
+        options = {"maxnreg": _REGISTERS}
+        name = f"report strips, round {1 + second}"
+        entries.append((name, _report_strip, own, constants, options))
     return entries

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ParameterError
 from .outputs import predictions, spatial
 from .plan import Plan, Read
 from .sampling import aligned_draw
@@ -35,7 +36,9 @@ class LayerRows:
     ----------
     values : float32[n_rows, n_cols]
     columns : dict of str to array
-        A value for each row: ``input``, ``class_id``, ``y`` and ``x`` (or ``position``), ...
+        A value for each row: ``input``, ``class_id``, ``y`` and ``x`` (or ``position``), ... With
+        y = -1 a row has no place: x = -1 is the mean over the map, and x from 0 on the token of
+        that number, which began as no patch of the image (the class token).
     """
 
     values: NDArray[np.float32]
@@ -87,40 +90,67 @@ def _as_outputs(plan: Plan) -> NDArray[np.int64] | None:
 
 def image_rows(plan: Plan, known: Known, kept: dict[str, Any]) -> dict[str, LayerRows]:
     """Rows at the drawn positions; position r of an input is r in every layer where that holds."""
-    maps = {
+    maps = _maps(plan, known, kept)
+    drawn = _drawn(plan, known.ids, maps)
+    return {
+        name: _positions(plan, known, maps[name], layer=name, drawn=places)
+        for name, places in drawn.items()
+    }
+
+
+def _maps(plan: Plan, known: Known, kept: dict[str, Any]) -> dict[str, Tensor]:
+    """What each layer put out, as Tensor[N, n_y, n_x, C]."""
+    for name in plan.layers:
+        if len(kept[name]) != len(known.group):
+            raise ParameterError(
+                f"layer {name!r} puts out {len(kept[name])} entries for {len(known.group)} inputs, "
+                "one for each is required; choose a layer around it"
+            )
+    return {
         name: spatial(kept[name], channels_last=plan.channels_last[name]) for name in plan.layers
     }
-    shapes = {name: (int(value.shape[1]), int(value.shape[2])) for name, value in maps.items()}
+
+
+def _drawn(
+    plan: Plan, ids: list[str], maps: dict[str, Tensor]
+) -> dict[str, list[NDArray[np.int64]]]:
+    """Positions (y, x) of each input in each layer.
+
+    Tokens that began as patches are drawn on their grid; ``all`` takes the others too, in front.
+    """
+    grids = maps | {name: patches.grid(maps[name]) for name, patches in plan.patches.items()}
+    shapes = {name: (int(value.shape[1]), int(value.shape[2])) for name, value in grids.items()}
     norms: dict[str, NDArray[np.float32]] = {}
     if plan.sampling.method == "top-norm":
-        norms = {name: _to_numpy(value.float().norm(dim=-1)) for name, value in maps.items()}
-    drawn = [
-        aligned_draw(
-            plan.sampling,
-            shapes,
-            seed=plan.seed,
-            input_id=input_id,
-            norms={name: norms[name][at] for name in norms} or None,
+        norms = {name: _to_numpy(value.float().norm(dim=-1)) for name, value in grids.items()}
+    drawn: dict[str, list[NDArray[np.int64]]] = {name: [] for name in maps}
+    for at, input_id in enumerate(ids):
+        own = {name: norms[name][at] for name in norms} or None
+        positions = aligned_draw(
+            plan.sampling, shapes, seed=plan.seed, input_id=input_id, norms=own
         )
-        for at, input_id in enumerate(known.ids)
-    ]
-    return {
-        name: _positions(plan, known, value, [positions[name] for positions in drawn])
-        for name, value in maps.items()
-    }
+        for name, places in positions.items():
+            if plan.sampling.method == "all" and name in plan.patches:
+                places = np.concatenate([plan.patches[name].others(), places])
+            drawn[name].append(places)
+    return drawn
 
 
-def _positions(plan: Plan, known: Known, maps: Tensor, drawn: list[NDArray[np.int64]]) -> LayerRows:
+def _positions(
+    plan: Plan, known: Known, maps: Tensor, *, layer: str, drawn: list[NDArray[np.int64]]
+) -> LayerRows:
     """Values at positions (y, x) of each input; (-1, -1) is the mean over the map."""
     import torch
 
-    counts = [len(positions) for positions in drawn]
     y, x = np.concatenate(drawn).T
-    which = np.repeat(np.arange(len(known.group)), counts)
+    which = np.repeat(np.arange(len(drawn)), [len(positions) for positions in drawn])
     if plan.sampling.method == "mean":
         values = maps.float().mean(dim=(1, 2))
     else:
-        index = [torch.from_numpy(np.ascontiguousarray(a)).to(maps.device) for a in (which, y, x)]
+        at = (y, x)
+        if layer in plan.patches:
+            at = np.zeros_like(y), plan.patches[layer].number(y, x)
+        index = [torch.from_numpy(np.ascontiguousarray(a)).to(maps.device) for a in (which, *at)]
         values = maps[index[0], index[1], index[2]]
     columns = _whose(known, which) | {"y": y.astype(np.int32), "x": x.astype(np.int32)}
     return LayerRows(_to_numpy(values), columns)
@@ -141,9 +171,7 @@ def token_rows(plan: Plan, known: Known, tokens: Any, kept: dict[str, Any]) -> d
         "token": np.array(tokens.strings, dtype=np.str_),
     }
     columns |= _word_columns(known.group, tokens)
-    maps = {
-        name: spatial(kept[name], channels_last=plan.channels_last[name]) for name in plan.layers
-    }
+    maps = _maps(plan, known, kept)
     return {name: LayerRows(_pieces(value, tokens), columns) for name, value in maps.items()}
 
 

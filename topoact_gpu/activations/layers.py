@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ParameterError, nearest_name
@@ -37,6 +38,8 @@ class LayerInfo:
     channels_last : bool or None
         Where the columns of a tensor with three or four axes stand; None for other tensors.
         A guess, see the notes of `list_layers`.
+    order : int
+        How many outputs of layers were ready before; not compared.
     """
 
     name: str
@@ -45,6 +48,12 @@ class LayerInfo:
     shapes: tuple[tuple[int, ...], ...]
     n_calls: int
     channels_last: bool | None
+    order: int = field(default=0, compare=False)
+
+    @property
+    def run(self) -> str:
+        """The name with a number, also where the module runs once: ``name#1``."""
+        return self.name if self.n_calls > 1 else f"{self.name}#1"
 
 
 def list_layers(module: nn.Module, example: Any) -> list[LayerInfo]:
@@ -75,12 +84,13 @@ def list_layers(module: nn.Module, example: Any) -> list[LayerInfo]:
     import torch
 
     outputs: dict[str, list[LayerInfo]] = {}
-    columns = _Columns()
+    columns, order = _Columns(), count()
 
     def hook_for(name: str) -> Callable[[Any, Any, Any], None]:
         def look(layer: Any, _inputs: Any, output: Any) -> None:
             columns.ran(layer)
-            outputs.setdefault(name, []).append(_look_at(name, layer, output, columns))
+            info = replace(_look_at(name, layer, output, columns), order=next(order))
+            outputs.setdefault(name, []).append(info)
 
         return look
 

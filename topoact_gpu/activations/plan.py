@@ -10,8 +10,10 @@ from ..errors import DataError, ParameterError
 from .entries import Inputs, UnreadableInput
 from .layers import list_layers, match_layers
 from .loaded import LoadedModel
+from .patches import Patches, find_patches
 from .pixels import thumbnail
-from .receptive import ReceptiveField, receptive_field
+from .receptive import ReceptiveField
+from .receptive import receptive_fields as measure_fields
 from .sampling import Sampling
 from .tokens import tokenize
 
@@ -40,6 +42,8 @@ class Plan:
         As `make_plan` resolved them.
     channels_last : dict of str to bool or None
         Of each layer; see `spatial`.
+    patches : dict of str to Patches
+        Of the layers of tokens that began as patches of an image: their rows lie on that grid.
     inputs : Inputs
     sampling : Sampling
     seed : int
@@ -59,6 +63,7 @@ class Plan:
     model: LoadedModel
     layers: list[str]
     channels_last: dict[str, bool | None]
+    patches: dict[str, Patches]
     inputs: Inputs
     sampling: Sampling
     seed: int
@@ -99,7 +104,7 @@ def make_plan(
             f"sampling {sampling} does not go with {model.kind}s; take "
             + ("tokens or tokens+special" if model.kind == "text" else "random:K, all, center, ...")
         )
-    plan = Plan(model, [], {}, inputs, sampling, **settings)
+    plan = Plan(model, [], {}, {}, inputs, sampling, **settings)
     for number in range(len(inputs)):
         read = read_input(plan, number)
         if not isinstance(read, UnreadableInput):
@@ -111,31 +116,31 @@ def make_plan(
     found = list_layers(model.module, example)
     layers = match_layers([info.name for info in found if info.shape is not None], patterns)
     where = {info.name: info.channels_last for info in found}
+    patches = find_patches(found) if model.kind == "image" else {}
     return replace(
-        plan, layers=layers, channels_last={name: where[name] for name in layers}, example=example
+        plan,
+        layers=layers,
+        channels_last={name: where[name] for name in layers},
+        patches={name: patches[name] for name in layers if name in patches},
+        example=example,
     )
 
 
-def receptive_fields(plan: Plan) -> dict[str, ReceptiveField]:
-    """What the positions of each layer see of an image; empty for texts and flat outputs.
+def receptive_fields(plan: Plan) -> tuple[dict[str, ReceptiveField], dict[str, str]]:
+    """What the positions of each layer see of an image, and why where that can't be said.
 
-    Some seventy forwards a layer, as far as that layer; one thread, since they are small.
+    Both empty for texts and flat inputs, and where rows have no position. Costs forwards of some
+    twenty images a layer, as far as that layer.
     """
-    import torch
-
     if plan.model.kind != "image" or plan.sampling.method == "mean" or plan.example.ndim != 4:
-        return {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return {
-            name: receptive_field(
-                plan.model.module, plan.example, name, channels_last=plan.channels_last[name]
-            )
-            for name in plan.layers
-        }
-    finally:
-        torch.set_num_threads(threads)
+        return {}, {}
+    return measure_fields(
+        plan.model.module,
+        plan.example,
+        plan.layers,
+        channels_last=plan.channels_last,
+        batch_size=plan.batch_size,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
-from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from ..errors import ParameterError
-from .layers import Recorder, list_layers
+from .boxes import FieldKind, fit_boxes
+from .edges import Edges, Line, Pixels, Seen, measure_edges
+from .layers import LayerInfo, list_layers, match_layers
 from .outputs import spatial
+from .patches import find_patches
+from .probing import Probe, Prober
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor, nn
 
-__all__ = ["ReceptiveField", "receptive_field"]
-
-FieldKind = Literal["exact", "covering", "whole"]
+__all__ = ["ReceptiveField", "receptive_field", "receptive_fields"]
 
 
 class ReceptiveField(NamedTuple):
@@ -35,13 +36,15 @@ class ReceptiveField(NamedTuple):
         Where the box of position 0 begins; negative where it reaches into the padding.
     height, width : int
         Of the input, to which `box` clips.
-    kind : {"exact", "covering", "whole"}
+    kind : {"exact", "covering", "whole", "patch"}
         ``exact``: the boxes are the fields of the measured positions, to the pixel. ``covering``:
         the fields do not follow one another regularly (windows of a Swin transformer, adaptive
         pooling, gaps of a dilated convolution at the border); the boxes hold those of the measured
         positions. ``whole``: every position sees
         all that any sees (attention, squeeze-and-excitation, global pooling), or has no place in
-        the input (tokens); the stride is then the cell that belongs to a position.
+        the input; the stride is then the cell that belongs to a position. ``patch``: a token of a
+        transformer, which sees the whole image through attention; the box is the patch that it
+        began as. Positions are then places in the grid of patches (`Patches`).
     """
 
     stride_y: int
@@ -55,8 +58,12 @@ class ReceptiveField(NamedTuple):
     kind: FieldKind
 
     def box(self, y: int, x: int) -> tuple[int, int, int, int]:
-        """Rows and columns that a position sees: (top, left, bottom, right), ends excluded."""
-        if self.kind == "whole":
+        """Rows and columns that a position sees: (top, left, bottom, right), ends excluded.
+
+        The whole image for y = -1, which stands for what has no place in it: a mean over positions,
+        or a token that began as no patch.
+        """
+        if self.kind == "whole" or y < 0:
             return 0, 0, self.height, self.width
         top, left = self.offset_y + y * self.stride_y, self.offset_x + x * self.stride_x
         return (
@@ -65,15 +72,6 @@ class ReceptiveField(NamedTuple):
             min(self.height, top + self.size_y),
             min(self.width, left + self.size_x),
         )
-
-
-class _Axis(NamedTuple):
-    """One axis of a receptive field."""
-
-    stride: int
-    size: int
-    offset: int
-    kind: FieldKind
 
 
 def receptive_field(
@@ -102,12 +100,7 @@ def receptive_field(
 
     Notes
     -----
-    NaN in the upper rows of an input spreads to exactly those positions that depend on one of
-    them, whatever the weights and values are: a ReLU that is off, or a maximum that another pixel
-    wins, hides a pixel from a gradient, but not from NaN. The first and last row that a position
-    sees is found by bisection, for five positions on each axis: some fifty forwards up to the
-    layer. A function that swallows NaN (``nan_to_num``, a comparison) hides what lies before
-    it; where that leaves a position without any input, it is an error.
+    See `receptive_fields`, which measures several layers in less time.
 
     Examples
     --------
@@ -116,166 +109,194 @@ def receptive_field(
     >>> receptive_field(model, torch.zeros(1, 1, 32, 32), "0")[:6]
     (2, 2, 5, 5, -2, -2)
     """
+    known = {} if channels_last is None else {layer: channels_last}
+    fields, missing = receptive_fields(module, example, [layer], channels_last=known)
+    if layer in missing:
+        raise ParameterError(missing[layer])
+    return fields[layer]
+
+
+def receptive_fields(
+    module: nn.Module,
+    example: Tensor,
+    layers: Sequence[str],
+    *,
+    channels_last: Mapping[str, bool | None] | None = None,
+    batch_size: int = 16,
+) -> tuple[dict[str, ReceptiveField], dict[str, str]]:
+    """Measure which pixels the positions of several layers depend on.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    example : float Tensor[N, C, H, W]
+        One input; only the first is used.
+    layers : sequence of str
+    channels_last : mapping of str to bool, optional
+        As in `spatial`, by layer; found by `list_layers` where not given.
+    batch_size : int
+        Most images in a forward; 1 for a network that takes one at a time.
+
+    Returns
+    -------
+    fields : dict of str to ReceptiveField
+        Tokens that began as patches of the image (`find_patches`) are positions of their grid.
+    missing : dict of str to str
+        Of each layer that can't be measured the reason, a sentence.
+
+    Raises
+    ------
+    ParameterError
+        The input is no image, or there is no such layer.
+
+    Notes
+    -----
+    NaN in some rows of an input spreads to exactly those positions that depend on one of them,
+    whatever the weights and values are: a ReLU that is off, or a maximum that another pixel wins,
+    hides a pixel from a gradient, but not from NaN. The first and last row that a position sees
+    is found for five positions on each axis (`measure_edges`). Where fields follow one another
+    regularly, that takes some twenty images a layer, as far as that layer; otherwise up to four
+    times as many. Images of a batch must not depend on each other, which is checked once. A
+    function that swallows NaN (``nan_to_num``, a comparison) hides what lies before it; where that
+    leaves a position without any input, the layer has no field.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten())
+    >>> fields, missing = receptive_fields(model, torch.zeros(1, 1, 32, 32), ["0", "1"])
+    >>> fields["0"].box(5, 0), fields["1"].kind, missing
+    ((5, 0, 8, 3), 'whole', {})
+    """
     import torch
 
     if not isinstance(example, torch.Tensor) or example.ndim != 4:
         raise ParameterError(
             "a receptive field needs an image as input, a float Tensor[N, C, H, W]"
         )
-    if channels_last is None:
-        found = {info.name: info.channels_last for info in list_layers(module, example[:1])}
-        channels_last = found.get(layer)
-    height, width = example.shape[2:]
-    with Recorder(module, [layer]) as recorder:
-        probe = _Probe(recorder, example[:1], channels_last)
-        if probe.n_axes != 4:
+    known = channels_last or {}
+    infos = [
+        replace(info, channels_last=known.get(info.name, info.channels_last))
+        for info in list_layers(module, example[:1])
+        if info.shape is not None
+    ]
+    wanted = {layer: _one_run(layer, infos) for layer in layers}
+    measuring = _Measuring(module, example[:1], infos, list(wanted.values()), batch_size)
+    fields: dict[str, ReceptiveField] = {}
+    missing: dict[str, str] = {}
+    for layer, info in wanted.items():
+        try:
+            fields[layer] = measuring.field(info)
+        except ParameterError as error:
+            missing[layer] = str(error)
+    return fields, missing
+
+
+def _one_run(layer: str, infos: Iterable[LayerInfo]) -> LayerInfo:
+    """The one run of a module that a name means."""
+    runs = {info.run: info for info in infos}
+    found = match_layers(runs, layer)
+    if len(found) > 1:
+        raise ParameterError(f"layer must be one run of a module: one of {', '.join(found)}")
+    return runs[found[0]]
+
+
+class _Measuring:
+    """Receptive fields of runs of layers; what all of them are asked is asked once."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        example: Tensor,
+        infos: Sequence[LayerInfo],
+        wanted: Sequence[LayerInfo],
+        batch_size: int,
+    ) -> None:
+        self._size = int(example.shape[2]), int(example.shape[3])
+        self._patches = find_patches(infos)
+        named = {info.name: info for info in infos}
+        self._embeddings = {
+            info.name: named[self._patches[info.name].layer]
+            for info in wanted
+            if info.name in self._patches
+        }
+        asked = {info.run: info for info in [*wanted, *self._embeddings.values()]}
+        asked = {run: info for run, info in asked.items() if info.shape and info.shape[0] == 1}
+        views = {run: partial(self._maps, info) for run, info in asked.items()}
+        self._prober = Prober(module, example, views, batch_size)
+        self._checked = self._prober.check(list(asked))
+        borders = [
+            Probe(axis, np.arange(length) == pixel)
+            for axis, length in enumerate(self._size)
+            for pixel in (0, length - 1)
+        ]
+        placed = [run for run, info in asked.items() if self._has_places(info)]
+        self._borders = self._prober.ask(placed, borders)
+        self._measured = cache(self._measure)  # layers of tokens share their embedding
+
+    def _has_places(self, info: LayerInfo) -> bool:
+        """Whether positions lie in the image."""
+        return len(info.shape or ()) == 4 or info.name in self._patches
+
+    def _maps(self, info: LayerInfo, output: Tensor) -> Tensor:
+        """What a layer put out as Tensor[N, n_y, n_x, C]."""
+        maps = spatial(output, channels_last=info.channels_last)
+        patches = self._patches.get(info.name)
+        return maps if patches is None else patches.grid(maps)
+
+    def field(self, info: LayerInfo) -> ReceptiveField:
+        """Measure one; ParameterError where that can't be done."""
+        field = self._measured(info)
+        if field.kind != "whole" or info.name not in self._embeddings:
+            return field
+        began = self._measured(self._embeddings[info.name])
+        return field if began.kind == "whole" else began._replace(kind="patch")
+
+    def _measure(self, info: LayerInfo) -> ReceptiveField:
+        height, width = self._size
+        if info.run not in self._checked:
+            raise ParameterError(f"a layer must put out one entry for one input, not {info.shape}")
+        example, everything = self._checked[info.run]
+        if example.any():
+            raise ParameterError(
+                "the layer puts out NaN for the example itself; give a finite example"
+            )
+        if info.run not in self._borders:
             return ReceptiveField(height, width, height, width, 0, 0, height, width, "whole")
-        rows, columns = (_measure(probe, axis) for axis in (0, 1))
-    return _joined(rows, columns, height, width)
+        if not all(everything.any(axis=1 - axis).all() for axis in (0, 1)):
+            raise ParameterError(
+                "the layer's values must depend on the input through functions that pass NaN on; "
+                "some of them do not"
+            )
+        rows, columns = self._line(info.run, 0), self._line(info.run, 1)
+        y = measure_edges(rows)
+        alike = (rows.length, rows.n_positions) == (columns.length, columns.n_positions)
+        x = measure_edges(columns, y if alike else None)
+        return _joined(rows, columns, (y, x))
+
+    def _line(self, run: str, axis: int) -> Line:
+        """One axis of a layer."""
+        top, bottom = (
+            mark.any(axis=1 - axis) for mark in self._borders[run][2 * axis : 2 * axis + 2]
+        )
+
+        def ask(questions: list[Pixels]) -> list[Seen]:
+            probes = [Probe(axis, pixels) for pixels in questions]
+            return [mark.any(axis=1 - axis) for mark in self._prober.ask([run], probes)[run]]
+
+        return Line(ask, self._size[axis], top, bottom)
 
 
-def _joined(y: _Axis, x: _Axis, height: int, width: int) -> ReceptiveField:
+def _joined(rows: Line, columns: Line, edges: tuple[Edges, Edges]) -> ReceptiveField:
     """Both axes as one; where only one of them is whole, its boxes reach over the input."""
+    height, width = rows.length, columns.length
+    y = fit_boxes(edges[0], height, rows.n_positions)
+    x = fit_boxes(edges[1], width, columns.n_positions)
     kind: FieldKind = "exact" if y.kind == x.kind == "exact" else "covering"
     if y.kind == x.kind == "whole":
         kind = "whole"
     elif "whole" in (y.kind, x.kind):
-        y, x = (_reaching(axis, size) for axis, size in ((y, height), (x, width)))
+        y, x = y.reaching(height), x.reaching(width)
     return ReceptiveField(
         y.stride, x.stride, y.size, x.size, y.offset, x.offset, height, width, kind
     )
-
-
-def _reaching(axis: _Axis, length: int) -> _Axis:
-    """Boxes so long that the first and the last position's both hold the whole axis."""
-    if axis.kind != "whole":
-        return axis
-    return axis._replace(size=2 * length, offset=-length)
-
-
-class _Probe:
-    """Which positions depend on a stretch of rows or columns of the input."""
-
-    def __init__(self, recorder: Recorder, example: Tensor, channels_last: bool | None) -> None:
-        self._recorder = recorder
-        self._example = example
-        self._channels_last = channels_last
-        self.sees = cache(self._sees)  # bisections of several positions ask the same at first
-        runs = recorder.forward(example)[0]
-        if len(runs) > 1:
-            raise ParameterError(f"layer must be one run of a module: one of {', '.join(runs)}")
-        (kept,) = runs.values()
-        self.n_axes = kept.ndim
-        self.shape = spatial(kept, channels_last=channels_last).shape[1:3]
-        if bool(kept.isnan().any()):
-            raise ParameterError(
-                "the layer puts out NaN for the example itself; give a finite example"
-            )
-
-    def length(self, axis: int) -> int:
-        """Pixels along an axis of the input."""
-        return int(self._example.shape[2 + axis])
-
-    def _sees(self, axis: int, start: int, stop: int) -> NDArray[np.bool_]:
-        """For each position along the axis, whether a pixel of [start, stop) reaches it."""
-        changed = self._example.clone()
-        changed.narrow(2 + axis, start, stop - start).fill_(float("nan"))
-        (kept,) = self._recorder.forward(changed)[0].values()
-        marked = spatial(kept, channels_last=self._channels_last)[0].isnan().any(dim=2)
-        return marked.any(dim=1 - axis).cpu().numpy()
-
-    def starts_by(self, axis: int, position: int, row: int) -> bool:
-        """Whether the first row (or column) that a position sees is `row` or an earlier one."""
-        return bool(self.sees(axis, 0, row + 1)[position])
-
-    def stops_by(self, axis: int, position: int, row: int) -> bool:
-        """Whether a position sees nothing from `row` on."""
-        return not self.sees(axis, row, self.length(axis))[position]
-
-
-def _measure(probe: _Probe, axis: int) -> _Axis:
-    """Measure the fields of up to five positions along an axis and fit all of them."""
-    length, n_positions = probe.length(axis), int(probe.shape[axis])
-    if not probe.sees(axis, 0, length).all():
-        raise ParameterError(
-            "the layer's values must depend on the input through functions that pass NaN on; some "
-            "of them do not: keep no receptive field for this layer"
-        )
-    last = n_positions - 1
-    firsts: dict[int, int] = {}
-    ends: dict[int, int] = {}
-    for position in sorted({0, min(1, last), last // 2, max(0, last - 1), last}):
-        start, stop = (partial(f, axis, position) for f in (probe.starts_by, probe.stops_by))
-        firsts[position] = _first_true(start, length, _extrapolated(firsts, position, length))
-        ends[position] = _first_true(stop, length, _extrapolated(ends, position, length))
-    return _fit(firsts, ends, length, n_positions)
-
-
-def _first_true(predicate: Callable[[int], bool], length: int, guess: int) -> int:
-    """Smallest number for which a monotone predicate holds, else `length`; a good guess is quick.
-
-    The predicate is not asked about `length`.
-    """
-    if guess == length or predicate(guess):
-        if guess == 0 or not predicate(guess - 1):
-            return guess
-        return bisect_left(range(guess - 1), True, key=predicate)
-    return bisect_left(range(length), True, lo=guess + 1, key=predicate)
-
-
-def _extrapolated(edges: dict[int, int], position: int, length: int) -> int:
-    """Where the edge of a position lies if edges follow one another regularly."""
-    if len(edges) < 2:
-        return next(iter(edges.values()), 0)
-    (low, before), (high, value) = list(edges.items())[-2:]
-    guess = value + (value - before) * (position - high) // (high - low)
-    return min(length, max(0, guess))
-
-
-def _fit(firsts: dict[int, int], ends: dict[int, int], length: int, n_positions: int) -> _Axis:
-    """The smallest regular boxes that hold all measured fields."""
-    cell = max(1, length // n_positions)
-    fields = set(zip(firsts.values(), ends.values(), strict=True))
-    if fields == {(0, length)} or (len(fields) == 1 and n_positions > 1):
-        return _Axis(cell, length, 0, "whole")
-    # What the border cuts off says nothing about the stride.
-    slopes = _slopes({position: first for position, first in firsts.items() if first > 0})
-    slopes |= _slopes({position: end for position, end in ends.items() if end < length})
-    fits = [
-        fit
-        for stride in sorted(slopes or {cell})
-        if (fit := _boxes(stride, firsts, ends, length)) is not None
-    ]
-    if not fits:
-        begin = min(first - position * cell for position, first in firsts.items())
-        end = max(end - position * cell for position, end in ends.items())
-        return _Axis(cell, end - begin, begin, "covering")
-    return min(fits, key=lambda fit: (fit.kind != "exact", fit.size))
-
-
-def _boxes(stride: int, firsts: dict[int, int], ends: dict[int, int], length: int) -> _Axis | None:
-    """Boxes of this stride around all measured fields; None if some do not fit."""
-    last = max(firsts)
-    free = [first - position * stride for position, first in firsts.items() if first > 0]
-    # Where every field begins at the border, all of these offsets give the same boxes.
-    offset = min(free, default=-last * stride)
-    free = [end - position * stride for position, end in ends.items() if end < length]
-    size = max(free, default=length) - offset
-    exact = True
-    for position, first in firsts.items():
-        top, bottom = offset + position * stride, offset + position * stride + size
-        box, field = (max(0, top), min(length, bottom)), (first, ends[position])
-        if box[0] > field[0] or box[1] < field[1]:
-            return None
-        exact &= box == field
-    return _Axis(stride, size, offset, "exact" if exact else "covering")
-
-
-def _slopes(edges: dict[int, int]) -> set[int]:
-    """Pixels from one position to the next, between neighbours among the measured."""
-    slopes = set()
-    for (low, before), (high, value) in pairwise(sorted(edges.items())):
-        stride, rest = divmod(value - before, high - low)
-        if rest == 0 and stride > 0:
-            slopes.add(stride)
-    return slopes

@@ -70,7 +70,8 @@ def parse_sampling(text: str) -> Sampling:
     text : str
         ``random:K`` (K positions without repeats, the outermost ring excluded; TopoAct: K = 1),
         ``top-norm:K`` (the K longest rows), ``all``, ``center``, ``mean`` (average over the map),
-        ``tokens`` or ``tokens+special``.
+        ``tokens`` or ``tokens+special``. Tokens of a vision transformer are a map of its patches;
+        ``all`` and ``mean`` also take those that are no patch (the class token).
 
     Returns
     -------
