@@ -54,6 +54,10 @@ class Blocks(NamedTuple):
     pairs: int
     """Pairs that are measured by the definition."""
 
+    def divided(self, by: int) -> Blocks:
+        """So many times smaller."""
+        return Blocks(*(max(size // by, 1) for size in self))
+
 
 def blocks_for(n_cols: int, k: int) -> Blocks:
     """Blocks that fill a device and take about 1 GB of it (more where k or rows are huge)."""
@@ -247,7 +251,7 @@ def _beside(left: Rows, right: Rows) -> Rows:
 @contextmanager
 def _whole_float32() -> Iterator[None]:
     """Products of float32 as float32, whatever the process has allowed torch."""
-    settings = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    settings = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = [each.fp32_precision for each in settings]
     for each in settings:
         each.fp32_precision = "ieee"
