@@ -97,11 +97,11 @@ def watched_pairs(monkeypatch):
     return measured
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     tables(),
     st.sampled_from([1, 2, 5, "all but one", "all"]),
-    st.sampled_from([SMALL, gpu.Blocks(1, 1, 1), gpu.Blocks(100, 100, 10**6), None]),
+    st.sampled_from([SMALL, gpu.Blocks(100, 100, 10**6), None]),
     st.booleans(),
     st.integers(0, 9),
 )
@@ -114,14 +114,20 @@ def test_same_bytes_as_the_cpu(shuffled, X, k, blocks, host, seed):
         check(X, queries, targets, k, norms=norms, blocks=blocks, host=host)
 
 
-@pytest.mark.parametrize(("n_rows", "k"), [(2, 1), (63, 62), (500, 3), (1000, 1)])
+@pytest.mark.parametrize(("n_rows", "k"), [(2, 1), (63, 62), (1000, 1)])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_odd_sizes(shuffled, n_rows, k, metric):
     X = np.random.default_rng(n_rows).normal(size=(n_rows, 5)).astype(np.float32)
     norms = norms_of(X) if metric == "cosine" else None
-    queries = np.arange(0, n_rows, 1 + n_rows // 50)
+    queries = np.arange(0, n_rows, 1 + n_rows // 20)
     with shuffled(n_rows):
         check(X, queries, np.arange(n_rows), k, norms=norms, blocks=gpu.Blocks(33, 63, 1000))
+
+
+@pytest.mark.parametrize("blocks", [(1, 1, 1), (1, 7, 1), (7, 1, 7), (99, 99, 1)])
+def test_blocks_of_any_size(blocks):
+    X = np.random.default_rng(3).integers(0, 3, (12, 3)).astype(np.float16)
+    check(X, np.arange(0, 12, 2), np.arange(12), 3, blocks=gpu.Blocks(*blocks))
 
 
 def test_subnormal_halves():
