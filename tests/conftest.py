@@ -1,4 +1,4 @@
-"""Settings for the whole suite, and what tests of GPU kernels share."""
+"""Settings for the whole suite, and what several files use."""
 
 from __future__ import annotations
 
@@ -101,3 +101,28 @@ def poisoned() -> Iterator[None]:
     torch.use_deterministic_algorithms(interpreted())
     yield
     torch.use_deterministic_algorithms(before)
+
+
+def _plain_hooks(model, names, *args, **kwargs):
+    import torch
+
+    from topoact_gpu.activations.outputs import first_tensor
+
+    kept, modules = {}, dict(model.named_modules())
+    handles = [
+        modules[name].register_forward_hook(
+            lambda _m, _i, out, name=name: kept.__setitem__(name, first_tensor(out).clone())
+        )
+        for name in names
+    ]
+    with torch.no_grad():
+        output = model.eval()(*args, **kwargs)
+    for handle in handles:
+        handle.remove()
+    return kept, output
+
+
+@pytest.fixture(scope="session")
+def plain_hooks():
+    """The naive way to record: copies taken by hooks during one whole forward."""
+    return _plain_hooks

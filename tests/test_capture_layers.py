@@ -75,22 +75,6 @@ def modes_and_hooks(model):
     return [(m.training, len(m._forward_hooks)) for m in model.modules()]
 
 
-def plain_hooks(model, names, *args, **kwargs):
-    """The naive way: copies taken by hooks during one whole forward."""
-    kept, modules = {}, dict(model.named_modules())
-    handles = [
-        modules[name].register_forward_hook(
-            lambda _m, _i, out, name=name: kept.__setitem__(name, first_tensor(out).clone())
-        )
-        for name in names
-    ]
-    with torch.no_grad():
-        output = model.eval()(*args, **kwargs)
-    for handle in handles:
-        handle.remove()
-    return kept, output
-
-
 # Outputs
 
 
@@ -252,7 +236,7 @@ def test_a_pattern_without_match_names_near_ones():
 # Recording
 
 
-def test_recording_equals_plain_hooks():
+def test_recording_equals_plain_hooks(plain_hooks):
     model, x = small_net(), torch.randn(3, 3, 16, 16)
     names = ["5", "0", "1", "3"]
     expected, output = plain_hooks(model, names, x)

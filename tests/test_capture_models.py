@@ -72,34 +72,23 @@ def minilm():
     return load_model("minilm")
 
 
-def plain_hooks(model, names, *args, **kwargs):
-    """The naive way: copies taken by hooks during one whole forward."""
-    kept, modules = {}, dict(model.named_modules())
-    handles = [
-        modules[name].register_forward_hook(
-            lambda _m, _i, out, name=name: kept.__setitem__(name, first_tensor(out).clone())
-        )
-        for name in names
-    ]
-    with torch.no_grad():
-        output = model.eval()(*args, **kwargs)
-    for handle in handles:
-        handle.remove()
-    return kept, output
-
-
-def check_against_plain_hooks(model, names, *args, **kwargs):
+@pytest.fixture
+def check_against_plain_hooks(plain_hooks):
     """Record twice (the second forward may stop early), value for value."""
-    expected, output = plain_hooks(model, names, *args, **kwargs)
-    for need_output in (False, True):
-        with Recorder(model, names, need_output=need_output) as recorder:
-            for _ in range(2):
-                kept, found = recorder.forward(*args, **kwargs)
-                assert list(kept) == list(names)
-                for name in names:
-                    assert torch.equal(kept[name], expected[name]), name
-    assert torch.equal(first_tensor(found), first_tensor(output))
-    return kept, output
+
+    def check(model, names, *args, **kwargs):
+        expected, output = plain_hooks(model, names, *args, **kwargs)
+        for need_output in (False, True):
+            with Recorder(model, names, need_output=need_output) as recorder:
+                for _ in range(2):
+                    kept, found = recorder.forward(*args, **kwargs)
+                    assert list(kept) == list(names)
+                    for name in names:
+                        assert torch.equal(kept[name], expected[name]), name
+        assert torch.equal(first_tensor(found), first_tensor(output))
+        return kept, output
+
+    return check
 
 
 def check_record(loaded, spec):
@@ -151,7 +140,7 @@ def test_lite0_preprocessing_is_what_it_says(lite0):
     assert lite0.preprocess(Image.new("RGB", (3, 1000))).shape == (3, 224, 224)
 
 
-def test_lite0_three_layers(lite0):
+def test_lite0_three_layers(lite0, check_against_plain_hooks):
     inputs = torch.stack([lite0.preprocess(photo(f"{name}.png")) for name in ("coffee", "chelsea")])
     names = ["_blocks.2", "_blocks.10", "_conv_head"]
     kept, _ = check_against_plain_hooks(lite0.module, names, inputs)
@@ -209,7 +198,7 @@ def test_a_whole_torchvision_is_left_alone(monkeypatch):
     assert not repair_torchvision()
 
 
-def test_googlenet():
+def test_googlenet(check_against_plain_hooks):
     needs("torchvision")
     loaded = load_model("torchvision:googlenet", seed=3)
     check_record(loaded, "torchvision:googlenet")
@@ -224,7 +213,7 @@ def test_googlenet():
     assert spatial(kept["inception4c"]).shape == (2, 14, 14, 512)
 
 
-def test_random_weights_come_from_the_seed():
+def test_random_weights_come_from_the_seed(check_against_plain_hooks):
     needs("torchvision", "PIL")
     before = torch.get_rng_state()
     first, again, other = (load_model("torchvision:resnet18", seed=s) for s in (1, 1, 2))
@@ -287,7 +276,7 @@ def test_a_swin_is_channels_last():
     assert missing == {}
 
 
-def test_a_timm_vit():
+def test_a_timm_vit(check_against_plain_hooks):
     needs("timm")
     loaded = load_model("timm:vit_tiny_patch16_224")
     check_record(loaded, "timm:vit_tiny_patch16_224")
@@ -368,7 +357,7 @@ def test_a_missing_package_is_named(monkeypatch):
 # transformers
 
 
-def test_minilm_hidden_states(minilm):
+def test_minilm_hidden_states(minilm, check_against_plain_hooks):
     batch = minilm.tokenizer(SENTENCES, padding=True, return_tensors="pt")
     names = ["embeddings", *(f"encoder.layer.{number}" for number in range(6))]
     with torch.no_grad():
@@ -415,7 +404,7 @@ def small_bert(transformers, **settings):
     )  # fmt: skip
 
 
-def test_a_random_bert(transformers, tmp_path):
+def test_a_random_bert(transformers, tmp_path, check_against_plain_hooks):
     small_bert(transformers).save_pretrained(tmp_path)
     loaded = load_model(f"hf:{tmp_path}@random", seed=4)
     check_record(loaded, f"hf:{tmp_path}@random")
@@ -430,7 +419,7 @@ def test_a_random_bert(transformers, tmp_path):
         load_model(f"hf:{tmp_path}")
 
 
-def test_a_random_gpt2(transformers, tmp_path):
+def test_a_random_gpt2(transformers, tmp_path, check_against_plain_hooks):
     config = transformers.GPT2Config(n_embd=16, n_layer=4, n_head=2, vocab_size=50, n_positions=32)
     config.save_pretrained(tmp_path)
     loaded = load_model(f"hf:{tmp_path}@random")
@@ -448,7 +437,7 @@ def test_a_random_gpt2(transformers, tmp_path):
     assert infos["h.3"].channels_last
 
 
-def test_a_saved_classifier_of_text(transformers, tmp_path, minilm):
+def test_a_saved_classifier_of_text(transformers, tmp_path, minilm, check_against_plain_hooks):
     config = small_bert(transformers, num_labels=2, id2label={0: "dull", 1: "bright"})
     config.vocab_size = len(minilm.tokenizer)
     made = transformers.BertForSequenceClassification(config)
@@ -473,7 +462,7 @@ def small_vit(transformers, **settings):
     )  # fmt: skip
 
 
-def test_a_saved_vit(transformers, tmp_path):
+def test_a_saved_vit(transformers, tmp_path, check_against_plain_hooks):
     needs("torchvision")
     config = small_vit(transformers, num_labels=3)
     transformers.ViTForImageClassification(config).save_pretrained(tmp_path)
@@ -488,7 +477,7 @@ def test_a_saved_vit(transformers, tmp_path):
     check_against_plain_hooks(loaded.module, ["vit.embeddings"], inputs)
 
 
-def test_a_random_vit(transformers, tmp_path):
+def test_a_random_vit(transformers, tmp_path, check_against_plain_hooks):
     small_vit(transformers).save_pretrained(tmp_path)
     loaded = load_model(f"hf:{tmp_path}@random")
     check_record(loaded, f"hf:{tmp_path}@random")

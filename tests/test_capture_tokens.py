@@ -36,6 +36,22 @@ def byte_level(texts, *, space: bool):
     return transformers.PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=64)
 
 
+def sentencepiece(texts, *, scheme="always", limit=64):
+    """A tokenizer as T5 has it: pieces of a unigram model, a mark for the space, an end token."""
+    core = tokenizers.Tokenizer(tokenizers.models.Unigram())
+    core.normalizer = tokenizers.normalizers.NFKC()
+    core.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    special = {"unk_token": "<unk>", "special_tokens": ["<unk>", "</s>"]}
+    trainer = tokenizers.trainers.UnigramTrainer(vocab_size=300, show_progress=False, **special)
+    core.train_from_iterator(texts, trainer)
+    core.post_processor = tokenizers.processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core, model_max_length=limit, unk_token="<unk>", eos_token="</s>"
+    )
+
+
 def rows(tokens, number: int) -> list[int]:
     return np.flatnonzero(tokens.text == number).tolist()
 
@@ -185,12 +201,47 @@ def test_a_byte_level_tokenizer(descriptions):
     assert not tokens.special.any()
     assert tokens.truncated.sum() > 0  # its limit is 64
     for number, text in enumerate(texts):
-        spans = [(tokens.start[r], tokens.end[r]) for r in rows(tokens, number)]
-        assert "".join(text[a:b] for a, b in spans) in (text[: spans[-1][1]], text.replace(" ", ""))
+        found = [text[tokens.start[r] : tokens.end[r]] for r in rows(tokens, number)]
+        assert all(part in (" ", part.strip()) for part in found)
+        seen = text[: tokens.end[rows(tokens, number)[-1]]]
+        assert "".join(found).replace(" ", "") == seen.replace(" ", "")
     with pytest.raises(ParameterError, match="load the tokenizer with add_prefix_space=True"):
         tokenize(tokenizer, WORDS, words="first")
     spaced = tokenize(byte_level(descriptions, space=True), WORDS, words="mean")
     assert spaced.strings == [word for words in WORDS for word in words]
+
+
+def test_pieces_of_sentencepiece_stand_at_their_characters(descriptions):
+    texts = ["The data set  has ½ a naïve ☃.", *descriptions[:5]]
+    tokens = tokenize(sentencepiece(descriptions), texts, special=True)
+    assert tokens.truncated.sum() > 0  # its limit is 64
+    for number, text in enumerate(texts):
+        *found, end = rows(tokens, number)
+        assert (tokens.strings[end], tokens.start[end], tokens.end[end]) == ("</s>", 0, 0)
+        for r in found:
+            here = text[tokens.start[r] : tokens.end[r]]
+            assert here == here.strip() or here == " "
+            if "½" not in here:  # which NFKC writes as three pieces
+                assert tokens.strings[r].replace("▁", "") == here.strip()
+    assert [tokens.strings[r] for r in rows(tokens, 0)][:3] == ["▁The", "▁data", "▁set"]
+
+
+@pytest.mark.parametrize("scheme", ["always", "first"])
+def test_words_of_sentencepiece_and_their_pieces(descriptions, scheme):
+    tokenizer = sentencepiece(descriptions, scheme=scheme)
+    tokens = tokenize(tokenizer, WORDS, words="mean")
+    assert tokens.strings == [word for words in WORDS for word in words]
+    by_piece = tokenize(tokenizer, WORDS)
+    for number, words in enumerate(WORDS):
+        for at, word in enumerate(words):
+            own = [r for r in rows(by_piece, number) if by_piece.word[r] == at]
+            assert "".join(by_piece.strings[r] for r in own) == f"▁{word}"
+            assert (by_piece.start[own[0]], by_piece.end[own[-1]]) == (0, len(word))
+            (row,) = [r for r in rows(tokens, number) if tokens.word[r] == at]
+            pieces = tokens.pieces[tokens.indptr[row] : tokens.indptr[row + 1]]
+            assert pieces.tolist() == by_piece.position[own].tolist()
+    with pytest.raises(ParameterError, match="without a space between them"):
+        tokenize(sentencepiece(descriptions, scheme="never"), WORDS, words="first")
 
 
 def test_what_cannot_be_tokenized(bert):

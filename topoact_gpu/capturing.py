@@ -1,48 +1,26 @@
-"""Capture into a store: blocks of rows are appended, and a killed run goes on where it was.
+"""Capture into a store: activations of layers of a network, with what is known of their inputs.
 
-Beside the layers the store gets a folder ``capture`` (version 1 of its format):
-
-    lock               held by the process that writes
-    state.json         settings, receptive fields or why there are none, inputs done, rows of each
-                       layer then, lengths of the files below
-    inputs.jsonl       a line for each input that could be read, in their order
-    unreadable.jsonl   a line for each that could not
-    thumbnails.bin     JPEGs one after another; ``thumbnail`` in inputs.jsonl is [start, length]
-
-``state.json`` is replaced in one step after everything it speaks of is on disk. What lies beyond it
-is never read; the next run takes the layers and files back to it and writes the same again.
+A killed run goes on where it was; `capture_state` says what is kept for that.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .errors import DataError, ParameterError, StoreError
-from .files import check_absent, move_into_place, os_errors, temporary_sibling, to_jsonable
-from .store import create_store, open_store
+from .capture_state import read_lines, read_state
+from .capture_writer import Writer
+from .errors import ParameterError
+from .files import to_jsonable
 
 if TYPE_CHECKING:
-    from .activations.blocks import Block
     from .activations.entries import Inputs
     from .activations.loaded import LoadedModel
     from .activations.plan import Plan
 
 __all__ = ["CaptureResult", "capture", "read_inputs", "read_unreadable"]
-
-VERSION = 1
-_FOLDER, _STATE = "capture", "state.json"
-_FILES = ("inputs.jsonl", "unreadable.jsonl", "thumbnails.bin")
-_CHECKPOINT_SECONDS = 15.0
-_DEFAULT_BATCH = {"image": 16, "text": 32}
 
 
 @dataclass(frozen=True)
@@ -57,6 +35,14 @@ class CaptureResult:
         Rows of each layer.
     resumed_at : int
         Number of the input at which this run began; all of them: it had nothing to do.
+    batch_size : int
+        Inputs in a forward.
+    float32 : tuple of str
+        Layers that were stored as float32 because float16 could not hold them (dtype "auto").
+    n_truncated : int
+        Texts of which tokens were cut off at the limit.
+    words_lost : int
+        Words that left no row because of that; 0 where rows are tokens.
     """
 
     path: Path
@@ -64,6 +50,10 @@ class CaptureResult:
     n_unreadable: int
     rows: dict[str, int]
     resumed_at: int
+    batch_size: int
+    float32: tuple[str, ...]
+    n_truncated: int
+    words_lost: int
 
 
 def capture(
@@ -76,7 +66,7 @@ def capture(
     seed: int = 0,
     n_inputs: int | None = None,
     batch_size: int | None = None,
-    dtype: str = "float16",
+    dtype: str = "auto",
     words: str | None = None,
     max_length: int | None = None,
     thumbnails: bool = False,
@@ -107,9 +97,12 @@ def capture(
     n_inputs : int, optional
         A random choice of this many inputs.
     batch_size : int, optional
-        Default 16 images, 32 texts. Recorded: another batch changes last bits.
-    dtype : "float16" or "float32"
-        Of the stored rows. A number beyond float16 is an error, never an infinity.
+        Inputs in a forward. Found where omitted (`topoact_gpu.activations.batch`), and recorded,
+        because another batch changes last bits: a run that goes on takes the recorded one.
+    dtype : "auto", "float16" or "float32"
+        Of the stored rows. "auto" is float16, and float32 for each layer that puts out a number
+        beyond float16; where that turns up the capture begins again. With "float16" it is an
+        error; an infinity is never stored.
     words : "first" or "mean", optional
         One row for each word of the source instead of each token.
     max_length : int, optional
@@ -127,7 +120,7 @@ def capture(
     overwrite : bool
         Start anew, whatever store is there.
     progress : callable, optional
-        Called with ("capture", inputs done, inputs).
+        Called with ("capture", inputs done, inputs); "capture again" once a layer became float32.
 
     Returns
     -------
@@ -149,25 +142,36 @@ def capture(
     inputs, but for their names.
     """
     _check(dtype=dtype, precision=precision, words=words, batch_size=batch_size, workers=workers)
+    there = None if overwrite else read_state(Path(store))
     plan, settings = _plan(
-        model, layers, data, sampling=sampling, seed=seed, n_inputs=n_inputs, batch_size=batch_size,
-        words=words, max_length=max_length, thumbnails=thumbnails, device=device,
-        precision=precision,
+        model, layers, data, there=there, sampling=sampling, seed=seed, n_inputs=n_inputs,
+        batch_size=batch_size, words=words, max_length=max_length, thumbnails=thumbnails,
+        device=device, precision=precision,
     )  # fmt: skip
     settings["dtype"] = dtype
-    writer = _Writer(Path(store), plan, settings, overwrite=overwrite)
-    begun = writer.done
-    total = len(plan.inputs)
-    tell = progress or (lambda _stage, _done, _total: None)
-    tell("capture", begun, total)
-    with writer:
-        if begun < total:
-            writer.write_all(plan, strict=strict, workers=workers, tell=tell)
-    return CaptureResult(writer.path, total, writer.n_unreadable, writer.row_counts(), begun)
+    with Writer(Path(store), plan, settings, overwrite=overwrite) as writer:
+        begun = writer.done
+        tell = progress or (lambda _stage, _done, _total: None)
+        writer.write_all(strict=strict, workers=workers, tell=tell)
+    return _result(writer.path, len(plan.inputs), begun, writer.state)
+
+
+def _result(path: Path, n_inputs: int, begun: int, state: dict[str, Any]) -> CaptureResult:
+    return CaptureResult(
+        path=path,
+        n_inputs=n_inputs,
+        n_unreadable=state["unreadable"],
+        rows=dict(state["rows"]),
+        resumed_at=begun,
+        batch_size=state["settings"]["batch_size"],
+        float32=tuple(state["float32"]),
+        n_truncated=state["truncated"],
+        words_lost=state["words_lost"],
+    )
 
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
-    "dtype": ("float16", "float32"),
+    "dtype": ("auto", "float16", "float32"),
     "precision": ("float32", "float16", "bfloat16"),
     "words": (None, "first", "mean"),
 }
@@ -199,11 +203,10 @@ def _plan(model: Any, layers: Any, data: Any, **given: Any) -> tuple[Plan, dict[
     )  # fmt: skip
     default = "random:1" if loaded.kind == "image" else "tokens"
     sampling = parse_sampling(given.pop("sampling") or default)
-    size = given.pop("batch_size") or _DEFAULT_BATCH[loaded.kind]
+    asked, there = given.pop("batch_size"), given.pop("there")
     patterns = [layers] if isinstance(layers, str) else list(layers)
-    plan = make_plan(
-        loaded, patterns, inputs, sampling=sampling, seed=seed, batch_size=size, **given
-    )
+    plan = make_plan(loaded, patterns, inputs, sampling=sampling, seed=seed, **given)
+    size, found = _batch_size(plan, asked, there)
     settings = {
         "model": loaded.record,
         "layers": plan.layers,
@@ -211,260 +214,30 @@ def _plan(model: Any, layers: Any, data: Any, **given: Any) -> tuple[Plan, dict[
         "sampling": str(sampling),
         "seed": seed,
         "batch_size": size,
+        "batch_size_found": found,
         **{name: given[name] for name in ("words", "max_length", "thumbnails", "precision")},
     }
-    return plan, to_jsonable(settings)
+    return replace(plan, batch_size=size), to_jsonable(settings)
 
 
-class _Writer:
-    """The store and the files beside its layers."""
+def _batch_size(plan: Plan, asked: int | None, there: dict[str, Any] | None) -> tuple[int, bool]:
+    """The size asked for, else that of the run to go on with, else one that is found.
 
-    def __init__(
-        self, path: Path, plan: Plan, settings: dict[str, Any], *, overwrite: bool
-    ) -> None:
-        from .activations.plan import receptive_fields
+    And whether it was found, then or now.
+    """
+    from .activations.batch import find_batch_size
 
-        self.path, self.settings = path, settings
-        self.folder = path / _FOLDER
-        state = None if overwrite else _read_state(path)
-        if state is None:
-            state = {"version": VERSION, "settings": settings, "done": 0, "rows": {}, "splits": []}
-            state |= {"lengths": dict.fromkeys(_FILES, 0), "unreadable": 0, "complete": False}
-            fields, missing = receptive_fields(plan)
-            state["receptive_fields"] = {name: field._asdict() for name, field in fields.items()}
-            state["receptive_fields_missing"] = missing
-            _make_store(path, plan, state, overwrite=overwrite)
-        else:
-            _check_same(path, state["settings"], settings)
-        self.store = open_store(path, mode="a")
-        self.state = state
-        self._files: dict[str, Any] = {}
-        self._saved_at = time.monotonic()
-
-    @property
-    def done(self) -> int:
-        """Inputs that need not be looked at again."""
-        return int(self.state["done"])
-
-    @property
-    def n_unreadable(self) -> int:
-        return int(self.state["unreadable"])
-
-    def row_counts(self) -> dict[str, int]:
-        return {name: int(n) for name, n in self.state["rows"].items()}
-
-    def __enter__(self) -> _Writer:
-        """Take everything back to the last checkpoint."""
-        with os_errors(f"opening {self.path}"):
-            self._files["lock"] = _locked(self.path)
-            for left in self.path.rglob("*.partial"):  # by a writer that was killed
-                left.unlink()
-            for name, length in self.state["lengths"].items():
-                file = (self.folder / name).open("ab")
-                file.truncate(length)
-                file.seek(length)
-                self._files[name] = file
-        for name in self.store.layers:
-            self.store.layer(name).rewind(int(self.state["rows"].get(name, 0)))
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        for file in self._files.values():
-            file.close()
-
-    def write_all(
-        self, plan: Plan, *, strict: bool, workers: int, tell: Callable[[str, int, int], None]
-    ) -> None:
-        """Write all blocks that are left; one is written while the next is in the network."""
-        from .activations.blocks import blocks
-        from .activations.entries import UnreadableInput
-
-        total = len(plan.inputs)
-        with ThreadPoolExecutor(1, thread_name_prefix="topoact-write") as pool:
-            writing: Future[None] | None = None
-            for block in blocks(plan, start=self.done, workers=workers, note_split=self._split):
-                if strict and block.unreadable:
-                    raise UnreadableInput(*block.unreadable[0])
-                if writing is not None:
-                    writing.result()
-                writing = pool.submit(self._write, block, plan)
-                tell("capture", block.stop, total)
-            if writing is not None:
-                writing.result()
-        self._checkpoint(self._stop, complete=True)
-
-    def _split(self, first: int, size: int) -> None:
-        self.state["splits"].append([first, size])
-
-    def _write(self, block: Block, plan: Plan) -> None:
-        with os_errors(f"writing {self.path}"):
-            self._write_inputs(block)
-        for name, rows in block.layers.items():
-            self._append(name, rows, plan)
-        self._stop = block.stop
-        if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
-            self._checkpoint(block.stop, complete=False)
-
-    def _append(self, name: str, rows: Any, plan: Plan) -> None:
-        dtype = self.settings["dtype"]
-        if name not in self.store.layers:
-            names = {"class_id": plan.inputs.class_names} if plan.inputs.class_names else {}
-            attributes: dict[str, Any] = {"sampling": str(plan.sampling)}
-            if name in plan.patches:
-                attributes["patches"] = plan.patches[name]._asdict()
-            if name in self.state["receptive_fields"]:
-                attributes["receptive_field"] = self.state["receptive_fields"][name]
-            if name in self.state["receptive_fields_missing"]:
-                attributes["receptive_field_missing"] = self.state["receptive_fields_missing"][name]
-            self.store.create_layer(name, rows.values.shape[1], dtype, names=names, **attributes)
-        layer = self.store.layer(name)
-        layer.append(_narrowed(name, rows.values, dtype), **rows.columns)
-
-    def _write_inputs(self, block: Block) -> None:
-        small = self._files["thumbnails.bin"]
-        for line in block.inputs:
-            jpeg = block.thumbnails.get(line["input"])
-            if jpeg is not None:
-                line["thumbnail"] = [small.tell(), len(jpeg)]
-                small.write(jpeg)
-            self._files["inputs.jsonl"].write(_line(line))
-        for input_id, reason in block.unreadable:
-            line = {"id": input_id, "reason": reason}
-            self._files["unreadable.jsonl"].write(_line(line))
-        self.state["unreadable"] += len(block.unreadable)
-
-    def _checkpoint(self, done: int, *, complete: bool) -> None:
-        """Everything up to input ``done`` is on disk from here on."""
-        self.store.close()
-        with os_errors(f"writing {self.path}"):
-            for name in _FILES:
-                self._files[name].flush()
-                os.fsync(self._files[name].fileno())
-        layers = {name: self.store.layer(name).n_rows for name in self.store.layers}
-        self.state |= {"done": done, "rows": layers, "complete": complete}
-        self.state["lengths"] = {name: self._files[name].tell() for name in _FILES}
-        _save_state(self.folder, self.state)
-        self._saved_at = time.monotonic()
-
-
-def _locked(path: Path) -> Any:
-    """An open file that only one process can hold; it lets go when it ends, however it ends."""
-    file = (path / _FOLDER / "lock").open("a")
-    try:
-        import fcntl
-    except ImportError:  # not a Unix: nobody is kept out
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise StoreError(
-            f"{path} is being written by another process; wait for it, or choose another name"
-        ) from None
-    return file
-
-
-def _save_state(folder: Path, state: dict[str, Any]) -> None:
-    target = folder / _STATE
-    with os_errors(f"writing {target}"):
-        partial = target.with_suffix(".partial")
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(state, file, indent=1, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-
-
-def _line(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(to_jsonable(dict(value)), ensure_ascii=False) + "\n").encode()
-
-
-def _narrowed(name: str, values: Any, dtype: str) -> Any:
-    """Rows in their stored dtype; what that can't hold is an error that names the layer."""
-    if not np.isfinite(values).all():
-        raise DataError(
-            f"layer {name!r} put out NaN or infinity; the network or its precision is at fault"
-        )
-    if dtype == "float32":
-        return values
-    largest = float(np.abs(values).max(initial=0.0))
-    if largest > float(np.finfo(np.float16).max):
-        raise DataError(
-            f"layer {name!r} put out {largest:.6g}, float16 ends at 65,504; "
-            "capture it as float32 (--dtype float32) into another store"
-        )
-    return values.astype(np.float16)
-
-
-def _make_store(path: Path, plan: Plan, state: dict[str, Any], *, overwrite: bool) -> None:
-    """A store with its first state appears at ``path`` in one step."""
-    settings = state["settings"]
-    attributes = {
-        "model": settings["model"],
-        "data": settings["data"],
-        "label_names": plan.inputs.class_names,
-        "output_names": plan.model.class_names,
-    }
-    check_absent(path, overwrite=overwrite)
-    with temporary_sibling(path) as temporary:
-        made = temporary / "store.zarr"
-        with create_store(made, **attributes):
-            (made / _FOLDER).mkdir()
-        _save_state(made / _FOLDER, state)
-        with os_errors(f"writing {path}"):
-            move_into_place(made, path)
-
-
-def _read_state(path: Path) -> dict[str, Any] | None:
-    """The state of an earlier run at a path; None where nothing is there."""
-    if not path.exists():
-        return None
-    try:
-        state: dict[str, Any] = json.loads((path / _FOLDER / _STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{path} is there and holds no capture that can go on; "
-            "choose another name or overwrite it (--overwrite)"
-        ) from error
-    if state.get("version") != VERSION:
-        raise StoreError(
-            f"{path} holds a capture of version {state.get('version')}, this program knows "
-            f"{VERSION}; choose another name"
-        )
-    return state
-
-
-def _check_same(path: Path, there: Any, wanted: Any, name: str = "") -> None:
-    """Refuse to go on with other settings, naming the first difference."""
-    if isinstance(there, dict) and isinstance(wanted, dict):
-        for key in [*there, *(key for key in wanted if key not in there)]:
-            _check_same(path, there.get(key), wanted.get(key), f"{name}.{key}" if name else key)
-    elif there != wanted:
-        raise StoreError(
-            f"{path} was captured with {name} = {_short(there)}, asked for is {_short(wanted)}; "
-            "ask for the same, choose another name, or overwrite it (--overwrite)"
-        )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    if there is not None:
+        recorded = there["settings"]
+        return asked or recorded["batch_size"], recorded.get("batch_size_found", False)
+    return asked or find_batch_size(plan), asked is None
 
 
 def read_inputs(store: str | Path) -> list[dict[str, Any]]:
     """The inputs of a captured store, in their order: id, class, prediction, text, ..."""
-    return _lines(Path(store), "inputs.jsonl")
+    return read_lines(Path(store), "inputs.jsonl")
 
 
 def read_unreadable(store: str | Path) -> list[dict[str, Any]]:
     """Inputs that could not be read, with the reason."""
-    return _lines(Path(store), "unreadable.jsonl")
-
-
-def _lines(store: Path, name: str) -> list[dict[str, Any]]:
-    state = _read_state(store)
-    if state is None:
-        raise StoreError(f"there is no store at {store}; check the path")
-    with os_errors(f"reading {store}"), (store / _FOLDER / name).open("rb") as file:
-        text = file.read(int(state["lengths"][name]))
-    return [json.loads(line) for line in text.splitlines()]
+    return read_lines(Path(store), "unreadable.jsonl")

@@ -6,7 +6,7 @@ Where they are stored is not known here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from .layer_rows import (
     token_rows,
 )
 from .layers import Recorder
-from .plan import Plan, Read, read_input, text_arguments, tokens_of
+from .plan import Plan, Read, autocast, read_input, text_arguments, tokens_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +64,7 @@ def blocks(
     start: int = 0,
     workers: int = 2,
     note_split: Callable[[int, int], None] | None = None,
-) -> Iterator[Block]:
+) -> Generator[Block]:
     """Run the inputs from number ``start`` on through the network, batch by batch.
 
     Parameters
@@ -156,12 +156,14 @@ class _Runner:
     ) -> None:
         plan = self.plan
         if plan.model.kind == "image":
-            kept, output = self._call(recorder, _stacked(group).to(plan.device))
+            with autocast(plan):
+                kept, output = recorder.forward(_stacked(group).to(plan.device))
             known = known_of(plan, group, output)
             parts = image_rows(plan, known, kept)
         else:
             tokens = tokens_of(plan, group)
-            kept, output = self._call(recorder, **text_arguments(plan, tokens))
+            with autocast(plan):
+                kept, output = recorder.forward(**text_arguments(plan, tokens))
             known = known_of(plan, group, output)
             parts = token_rows(plan, known, tokens, kept)
         described = describe(plan, known)
@@ -171,17 +173,6 @@ class _Runner:
         block.thumbnails |= {read.number: read.small for read in group if read.small is not None}
         for name, part in parts.items():
             rows[name].append(part)
-
-    def _call(self, recorder: Recorder, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], Any]:
-        import torch
-
-        plan = self.plan
-        with torch.autocast(
-            torch.device(plan.device).type,
-            dtype=getattr(torch, plan.precision),
-            enabled=plan.precision != "float32",
-        ):
-            return recorder.forward(*args, **kwargs)
 
 
 def _alike(reads: list[Read], kind: str) -> Iterator[list[Read]]:

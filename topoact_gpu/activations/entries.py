@@ -112,6 +112,10 @@ class Inputs(ABC):
             It is damaged, gone, or not what it should be.
         """
 
+    def sizes(self) -> NDArray[np.int64] | None:
+        """Bytes of each input, where they are known without reading it and tell how long it is."""
+        return None
+
 
 class PackedStrings:
     """Immutable list of byte strings in one block.

@@ -202,6 +202,10 @@ class _Chosen(Inputs):
     def load(self, i: int) -> Any:
         return self._inputs.load(int(self._numbers[i]))
 
+    def sizes(self) -> np.ndarray | None:
+        sizes = self._inputs.sizes()
+        return None if sizes is None else sizes[self._numbers]
+
 
 def _choose(inputs: Inputs, n_inputs: int, seed: int) -> Inputs:
     if n_inputs < 1:

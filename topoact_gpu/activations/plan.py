@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Plan",
     "Read",
+    "autocast",
     "make_plan",
     "read_input",
     "receptive_fields",
@@ -67,7 +68,7 @@ class Plan:
     inputs: Inputs
     sampling: Sampling
     seed: int
-    batch_size: int
+    batch_size: int = 1
     words: Any = None
     max_length: int | None = None
     thumbnails: bool = False
@@ -188,6 +189,17 @@ def tokens_of(plan: Plan, group: list[Read]) -> Any:
         words=plan.words,
         spans=None if whole else [record.spans for record in records],
         max_length=plan.max_length,
+    )
+
+
+def autocast(plan: Plan) -> Any:
+    """Context in which a forward has the plan's precision."""
+    import torch
+
+    return torch.autocast(
+        torch.device(plan.device).type,
+        dtype=getattr(torch, plan.precision),
+        enabled=plan.precision != "float32",
     )
 
 

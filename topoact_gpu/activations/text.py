@@ -81,6 +81,9 @@ class TextFile(Inputs):
     def load(self, i: int) -> TextRecord:
         return self._parse(self._text(i), self._id(i))
 
+    def sizes(self) -> NDArray[np.int64]:
+        return self._places[:, 1]
+
     @abstractmethod
     def _scan(self, stream: BinaryIO) -> Iterator[Place]:
         """Yield the place of each text."""
@@ -179,6 +182,9 @@ class Descriptions(Inputs):
 
     def load(self, i: int) -> TextRecord:
         return TextRecord(self._texts[i])
+
+    def sizes(self) -> NDArray[np.int64]:
+        return np.array([len(text) for text in self._texts], dtype=np.int64)
 
 
 def _sentences(source: str) -> Iterator[str]:

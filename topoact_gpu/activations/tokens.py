@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -41,7 +41,7 @@ class Tokens:
         Number of the word in its text, as given or as the tokenizer cuts it; -1 for special tokens.
     start, end : int64[n_rows]
         Characters ``text[start:end]``, or of the word where words without spans were given; 0, 0
-        for special tokens.
+        for special tokens. Without the white space that some tokenizers count in before a word.
     special : bool[n_rows]
     indptr : int64[n_rows + 1]
     pieces : int64[nnz]
@@ -132,6 +132,8 @@ def tokenize(
     for number, (encoding, *cut) in enumerate(found):
         truncated[number] = sum(len(part.ids) - sum(part.special_tokens_mask) for part in cut)
         rows_here = _token_rows(number, encoding)
+        if not split:
+            rows_here = [_trimmed(row, texts[number]) for row in rows_here]
         if words is not None:
             remaining = {word for part in cut for word in part.word_ids if word is not None}
             words_here = _word_rows(rows_here, batch[number], words, remaining)
@@ -213,6 +215,13 @@ def _token_rows(number: int, encoding: Any) -> list[_Row]:
     ]
 
 
+def _trimmed(row: _Row, text: Any) -> _Row:
+    """The row without the white space before it; a token of nothing else keeps its own."""
+    start, end = row.span
+    inner = len(text[start:end].lstrip())
+    return replace(row, span=(end - inner, end)) if inner else row
+
+
 def _word_rows(tokens: list[_Row], words: Sequence[str], how: str, cut: set[int]) -> list[_Row]:
     """A row for each word, from the rows of its tokens."""
     by_word: dict[int, list[int]] = {}
@@ -238,7 +247,7 @@ def _shifted(row: _Row, spans: Sequence[Sequence[tuple[int, int]]] | None) -> _R
         return row
     start = spans[row.text][row.word][0]
     span = (start + row.span[0], start + row.span[1])
-    return _Row(row.text, row.pieces, row.string, row.word, span, row.special)
+    return replace(row, span=span)
 
 
 def _collect(rows: list[_Row], ids: list[list[int]], truncated: Ints, lost: Ints) -> Tokens:

@@ -51,9 +51,18 @@ def capture(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Default 16 images, 32 texts; another one changes last bits."),
+        typer.Option(
+            help="Inputs in a forward; found from the network and the device's memory where "
+            "omitted. Another one changes last bits."
+        ),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="Of the rows: float16 or float32.")] = "float16",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="Of the rows: float16, float32 or auto (float16, and float32 for layers that "
+            "float16 cannot hold)."
+        ),
+    ] = "auto",
     words: Annotated[
         str | None, typer.Option(help="A row for each word: its first piece, or the mean.")
     ] = None,
@@ -107,21 +116,39 @@ def _report(result: CaptureResult, printer: Printer) -> None:
             "unreadable": result.n_unreadable,
             "rows": result.rows,
             "resumed_at": result.resumed_at,
+            "batch_size": result.batch_size,
+            "float32": result.float32,
+            "truncated": result.n_truncated,
+            "words_lost": result.words_lost,
         }
     )
+    _note_losses(result, printer)
+    rows = [("inputs", f"{result.n_inputs:,}")]
+    rows.append(("batch size", f"{result.batch_size:,}"))
+    if result.resumed_at:
+        rows.append(("resumed at", f"input {result.resumed_at:,}"))
+    for name, count in result.rows.items():
+        wide = " of float32, since float16 ends at 65,504" if name in result.float32 else ""
+        rows.append((name, f"{count:,} rows{wide}"))
+    rows.append(("store", str(result.path)))
+    first = next(iter(result.rows), "NAME")
+    rows.append(("next", f"topoact mapper {result.path} --layer {first} --out run.zarr"))
+    printer.table("captured", rows)
+
+
+def _note_losses(result: CaptureResult, printer: Printer) -> None:
+    """Say what is not in the store."""
     if result.n_unreadable:
         printer.note(
             f"{result.n_unreadable:,} of {result.n_inputs:,} inputs could not be read; they are "
             f"listed in {result.path / 'capture' / 'unreadable.jsonl'}"
         )
-    rows = [("inputs", f"{result.n_inputs:,}")]
-    if result.resumed_at:
-        rows.append(("resumed at", f"input {result.resumed_at:,}"))
-    rows += [(name, f"{count:,} rows") for name, count in result.rows.items()]
-    rows.append(("store", str(result.path)))
-    first = next(iter(result.rows), "NAME")
-    rows.append(("next", f"topoact mapper {result.path} --layer {first} --out run.zarr"))
-    printer.table("captured", rows)
+    if result.n_truncated:
+        lost = f"; {result.words_lost:,} words left no row" if result.words_lost else ""
+        printer.note(
+            f"{result.n_truncated:,} of {result.n_inputs:,} texts were cut at the limit of tokens"
+            f"{lost} (what each lost is in {result.path / 'capture' / 'inputs.jsonl'})"
+        )
 
 
 def layers(
