@@ -18,6 +18,8 @@ from topoact_gpu.cover import (
     KeplerCover,
     UniformCover,
 )
+from topoact_gpu.cpu import CpuBackend
+from topoact_gpu.device import Team
 from topoact_gpu.errors import DataError, ParameterError
 from topoact_gpu.kernels.cover import cpu
 from topoact_gpu.kernels.cover.reference import memberships
@@ -114,7 +116,7 @@ def test_the_comparison_with_the_reference_can_fail():
 @given(lenses(max_columns=3), covers())
 def test_grouping_by_counters_equals_grouping_by_sorting(values, cover):
     columns = cover._intervals(values)
-    cells, indptr, items = cover_module._cell_lists(values, columns)
+    cells, indptr, items = cover_module._cell_lists(values, columns, CpuBackend(Team(1)))
     n_grid = int(np.prod([c.n_full for c in columns]))
     nnz = int(cover.fit(values).rows.size)
     dense = cpu.group_dense(cells, indptr, items, n_grid, nnz)

@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 
 from topoact_gpu import cover as cover_module
 from topoact_gpu.cover import BalancedCover, ExplicitCover, KeplerCover, UniformCover
+from topoact_gpu.cpu import CpuBackend
+from topoact_gpu.device import Team
 from topoact_gpu.kernels.cover import cpu
 from topoact_gpu.kernels.launch import on_device, on_host, torch_device
 
 torch = pytest.importorskip("torch")
 gpu = pytest.importorskip("topoact_gpu.kernels.cover.gpu")
+CudaBackend = pytest.importorskip("topoact_gpu.cuda").CudaBackend
 pytestmark = pytest.mark.usefixtures("poisoned")
 
 NUMBERS = st.floats(-1e6, 1e6, width=64) | st.integers(-3, 3).map(float) | st.just(-0.0)
@@ -38,7 +41,7 @@ def covers(draw):
 
 def cell_lists(values, cover):
     columns = cover._intervals(values)
-    lists = cover_module._cell_lists(values, columns)
+    lists = cover_module._cell_lists(values, columns, CpuBackend(Team(1)))
     return *lists, int(np.prod([column.n_full for column in columns]))
 
 
@@ -108,9 +111,9 @@ def test_a_cover_fits_alike_with_either(monkeypatch, n_columns):
     values = np.random.default_rng(0).normal(size=(500, n_columns))
     cover = UniformCover(12, 0.4)
     expected = vars(cover.fit(values))
-    monkeypatch.setattr(cpu, "find_cells", gpu.find_cells)
-    monkeypatch.setattr(cpu, "group", gpu.group)
-    found = vars(cover.fit(values))
+    monkeypatch.setattr(cpu, "find_cells", None)
+    monkeypatch.setattr(cpu, "group", None)
+    found = vars(cover.fit(values, backend=CudaBackend(Team(1))))
     assert found.pop("n_grid") == expected.pop("n_grid")
     check_equal(found.values(), expected.values())
 

@@ -21,7 +21,7 @@ LAYERS = (
     {"errors", "_numba_cache"},
     {"device", "files", "timing"},
     {"kernels"},
-    {"rows", "resident", "source", "device_rows"},
+    {"rows", "resident", "source", "device_rows", "libraries"},
     {"backend"},
     {"cpu", "prepare"},
     {"cuda"},

@@ -83,6 +83,14 @@ def test_rows_beside_huge_ones(huge, size):
         check(X, np.arange(40), np.arange(42), 3)
 
 
+@pytest.mark.parametrize("exponent", [-540, -537, -534])
+@pytest.mark.parametrize("n_cols", [2, 64, 130])
+def test_squares_below_the_normal_numbers(n_cols, exponent):
+    """Their terms are rounded to 2**-1074: larger distances may have smaller squares."""
+    X = np.random.default_rng(1).normal(size=(200, n_cols)) * 2.0**exponent
+    check(X, np.arange(200), np.arange(200), 3)
+
+
 def test_the_comparison_can_fail():
     X = np.random.default_rng(1).normal(size=(20, 3))
     with pytest.raises(AssertionError):

@@ -85,7 +85,7 @@ def test_same_bytes_for_any_thread_count(monkeypatch):
     for n_threads in (2, 3, 8, 64):
         many = nerve(indptr, rows, n_rows, max_dimension=3, n_threads=n_threads)
         assert as_bytes(many) == one
-    monkeypatch.setattr("topoact_gpu.nerve._ROWS_A_BLOCK", 7)
+    monkeypatch.setattr("topoact_gpu.kernels.nerve.levels._ROWS_A_BLOCK", 7)
     assert as_bytes(nerve(indptr, rows, n_rows, max_dimension=3)) == one
 
 
@@ -93,7 +93,7 @@ def test_same_bytes_however_little_is_stored_at_a_time(monkeypatch):
     """Extensions stop where their store is full, in the middle of a range, and go on in another."""
     indptr, rows, n_rows = random_memberships(7, n_nodes=200)
     whole = as_bytes(nerve(indptr, rows, n_rows, max_dimension=3))
-    monkeypatch.setattr("topoact_gpu.nerve._FOUND_A_PART", 0)
+    monkeypatch.setattr("topoact_gpu.kernels.nerve.levels._FOUND_A_PART", 0)
     for n_threads in (1, 2):
         found = nerve(indptr, rows, n_rows, max_dimension=3, n_threads=n_threads)
         assert as_bytes(found) == whole

@@ -75,6 +75,42 @@ class Backend(Protocol):
         """A lens of ROW_LENSES, float64[n_rows]: sums in column order, the same bytes anywhere."""
         ...
 
+    def pca(self, data: Resident, n_components: int) -> NDArray[np.float64]:
+        """Principal components, float64[n_rows, n_components]: by falling variance, the largest
+        loading of each positive. Last bits may differ; with cuML, those of float32 sums."""
+        ...
+
+    def umap(self, data: Resident, n_components: int, seed: int) -> NDArray[np.float64]:
+        """UMAP's coordinates, float64[n_rows, n_components]."""
+        ...
+
+    def cells(
+        self, column: NDArray[np.float64], ends: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Cell of each row, and which cells hold rows; :func:`.kernels.cover.cpu.find_cells`."""
+        ...
+
+    def group(
+        self,
+        cells: NDArray[np.int32],
+        indptr: NDArray[np.int64],
+        items: NDArray[np.int64],
+        n_grid: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of each element of a cover; see :func:`.kernels.cover.cpu.group`."""
+        ...
+
+    def edges(
+        self,
+        indptr: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        n_rows: int,
+        *,
+        min_intersection: int,
+    ) -> NDArray[np.int64]:
+        """Nodes that share rows; see :func:`.kernels.nerve.levels.edges`."""
+        ...
+
     def choose_filter(self, n_cols: int) -> str:
         """Name of what decides most pairs of rows of this length."""
         ...
@@ -123,6 +159,15 @@ class Backend(Protocol):
         """
         ...
 
+    def record(self, stage: str, who: str, where: str) -> None:
+        """Remember for the report who did a stage's work, and on which device."""
+        ...
+
     def describe(self) -> dict[str, Any]:
-        """What ran, for the report; JSON can hold it."""
+        """What ran, for the report; JSON can hold it.
+
+        For each of the stages lens, cover, neighbours and nerve that ran: who did it ("own",
+        "cuml", "umap-learn", "faiss candidates", ...), and ", cpu" after that where it was the
+        processor though the device is another; several, where parts were done by several.
+        """
         ...

@@ -7,14 +7,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from topoact_gpu.devices import backend_or_cpu
 from topoact_gpu.errors import DataError, ParameterError
 
-__all__ = ["BalancedCover", "CoverElements", "ExplicitCover", "KeplerCover", "UniformCover"]
+if TYPE_CHECKING:
+    from topoact_gpu.backend import Backend
+
+__all__ = [
+    "BalancedCover",
+    "Cover",
+    "CoverElements",
+    "ExplicitCover",
+    "KeplerCover",
+    "UniformCover",
+]
 
 _MAX_GRID = 2**62
 _MAX_INTERVALS = 10_000_000
@@ -70,21 +81,31 @@ class _Intervals:
     number: NDArray[np.int64]
     n_full: int
 
+    @property
+    def ends(self) -> NDArray[np.float64]:
+        """All ends, ascending: a row's cell is the number of those at or below its value.
+
+        A closed end becomes an open one at the next number, so one comparison serves both.
+        """
+        return np.sort(np.concatenate([self.lower, np.nextafter(self.upper, np.inf)]))
+
     @classmethod
     def all_of(cls, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> Self:
         return cls(lower, upper, np.arange(lower.size, dtype=np.int64), lower.size)
 
 
-class _Cover:
+class Cover:
     """What the covers share: parameters in the manner of scikit-learn, and ``fit``."""
 
-    def fit(self, lens_values: ArrayLike) -> CoverElements:
+    def fit(self, lens_values: ArrayLike, *, backend: Backend | None = None) -> CoverElements:
         """Find the rows of every element.
 
         Parameters
         ----------
         lens_values : float64[n_rows, n_columns] or float64[n_rows]
             Finite lens values.
+        backend : Backend, optional
+            What groups the rows; by default the processor.
 
         Returns
         -------
@@ -104,7 +125,8 @@ class _Cover:
         the number of intervals), not to the full grid.
         """
         values = _as_lens(lens_values)
-        return _elements(values, self._intervals(values))
+        with backend_or_cpu(backend, 1) as used:
+            return _elements(values, self._intervals(values), used)
 
     def _intervals(self, values: NDArray[np.float64]) -> list[_Intervals]:
         raise NotImplementedError
@@ -146,7 +168,7 @@ class _Cover:
     __hash__ = None  # type: ignore[assignment]
 
 
-class UniformCover(_Cover):
+class UniformCover(Cover):
     """Intervals of equal length inside the range of the lens.
 
     Parameters
@@ -186,7 +208,7 @@ class UniformCover(_Cover):
         ]
 
 
-class KeplerCover(_Cover):
+class KeplerCover(Cover):
     """The intervals of KeplerMapper 2.1, bit for bit.
 
     Parameters
@@ -225,7 +247,7 @@ class KeplerCover(_Cover):
         ]
 
 
-class BalancedCover(_Cover):
+class BalancedCover(Cover):
     """Intervals that hold equally many rows.
 
     Parameters
@@ -266,7 +288,7 @@ class BalancedCover(_Cover):
         ]
 
 
-class ExplicitCover(_Cover):
+class ExplicitCover(Cover):
     """Intervals given by their ends.
 
     Parameters
@@ -336,18 +358,18 @@ def _balanced_intervals(column: NDArray[np.float64], n: int, overlap: float) -> 
     return _Intervals(lower[new], upper[new], np.flatnonzero(new).astype(np.int64), n)
 
 
-def _elements(values: NDArray[np.float64], columns: list[_Intervals]) -> CoverElements:
+def _elements(
+    values: NDArray[np.float64], columns: list[_Intervals], backend: Backend
+) -> CoverElements:
     """Group the rows by the product elements that hold them."""
-    from topoact_gpu.kernels.cover import cpu
-
     n_grid = math.prod(column.n_full for column in columns)
     if n_grid >= _MAX_GRID:
         raise ParameterError(
             f"the full grid must have fewer than 2**62 elements, got {n_grid:.3g}; "
             "use fewer intervals or fewer lens columns"
         )
-    cells, indptr, items = _cell_lists(values, columns)
-    element_id, starts, rows = cpu.group(cells, indptr, items, n_grid)
+    cells, indptr, items = _cell_lists(values, columns, backend)
+    element_id, starts, rows = backend.group(cells, indptr, items, n_grid)
     if rows.size == 0:
         raise DataError("no row lies in any interval; choose intervals that meet the lens values")
     numbers = np.unravel_index(element_id, [column.n_full for column in columns])
@@ -358,14 +380,15 @@ def _elements(values: NDArray[np.float64], columns: list[_Intervals]) -> CoverEl
 
 
 def _cell_lists(
-    values: NDArray[np.float64], columns: list[_Intervals]
+    values: NDArray[np.float64], columns: list[_Intervals], backend: Backend
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
     """Return the cell of each row and column, and the intervals (times their stride) of a cell."""
     cells = np.empty(values.shape, dtype=np.int32)
     n_cells, parts = 0, []
     for j, column in enumerate(columns):
         stride = math.prod(c.n_full for c in columns[j + 1 :])
-        counts, items = _column_cells(np.ascontiguousarray(values[:, j]), column, cells[:, j])
+        cells[:, j], held = backend.cells(np.ascontiguousarray(values[:, j]), column.ends)
+        counts, items = _intervals_of_cells(column, held)
         cells[:, j] += n_cells
         n_cells += counts.size
         parts.append((counts, column.number[items] * stride))
@@ -373,16 +396,11 @@ def _cell_lists(
     return cells, indptr.astype(np.int64), np.concatenate([items for _, items in parts])
 
 
-def _column_cells(
-    column: NDArray[np.float64], intervals: _Intervals, cells: NDArray[np.int32]
+def _intervals_of_cells(
+    intervals: _Intervals, held: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Write the cell of each row; return, for each cell that holds rows, its intervals (CSR)."""
-    from topoact_gpu.kernels.cover import cpu
-
-    # A closed end becomes an open one at the next number, so one comparison serves both ends.
-    after = np.nextafter(intervals.upper, np.inf)
-    ends = np.sort(np.concatenate([intervals.lower, after]))
-    cells[:], held = cpu.find_cells(column, ends)
+    """Return, for each cell that holds rows, its intervals (CSR)."""
+    ends = intervals.ends
     held_before = np.concatenate([[0], np.cumsum(held)])
     first = held_before[np.searchsorted(ends, intervals.lower, side="right")]
     stop = held_before[np.searchsorted(ends, intervals.upper, side="right") + 1]

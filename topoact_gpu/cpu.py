@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from topoact_gpu.backend import Prepared
 from topoact_gpu.device import Team
+from topoact_gpu.errors import ParameterError
 from topoact_gpu.kernels.dbscan.filters import choose_filter
 from topoact_gpu.kernels.dbscan.interval import Clustered, Problem, cluster_rows
 from topoact_gpu.kernels.lens.cpu import row_lens
+from topoact_gpu.kernels.lens.principal import principal_components
 from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
+from topoact_gpu.kernels.nerve.levels import edges
 from topoact_gpu.kernels.pairs.cpu import pair_limits
 from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.table import RowTable
@@ -36,6 +39,7 @@ class CpuBackend:
 
     def __init__(self, team: Team) -> None:
         self.team = team
+        self._ran: dict[str, list[str]] = {}
 
     def hold(self, rows: Rows, budget_bytes: int) -> AbstractContextManager[Resident]:
         """Rows in memory as they are, copied, or in a scratch file."""
@@ -52,6 +56,63 @@ class CpuBackend:
         self.team.map(work, range(0, len(out), _LENS_ROWS))
         return out
 
+    def pca(self, data: Resident, n_components: int) -> NDArray[np.float64]:
+        """Principal components: sums over blocks in float64."""
+        self.record("lens", "own", "cpu")
+        return principal_components(data.array, n_components, self.team)
+
+    def umap(self, data: Resident, n_components: int, seed: int) -> NDArray[np.float64]:
+        """Coordinates by umap-learn.
+
+        Raises
+        ------
+        ParameterError
+            It is not installed.
+        """
+        try:
+            from umap import UMAP
+        except ImportError:
+            raise ParameterError(
+                "lens 'umap' needs the package umap-learn; pip install 'topoact-gpu[umap]'"
+            ) from None
+        self.record("lens", "umap-learn", "cpu")
+        model = UMAP(n_components=n_components, random_state=seed, n_jobs=1)
+        return np.asarray(model.fit_transform(data.array), np.float64)
+
+    def cells(
+        self, column: NDArray[np.float64], ends: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Cell of each row, and which cells hold rows."""
+        from topoact_gpu.kernels.cover import cpu
+
+        self.record("cover", "own", "cpu")
+        return cpu.find_cells(column, ends)
+
+    def group(
+        self,
+        cells: NDArray[np.int32],
+        indptr: NDArray[np.int64],
+        items: NDArray[np.int64],
+        n_grid: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of each element of a cover."""
+        from topoact_gpu.kernels.cover import cpu
+
+        self.record("cover", "own", "cpu")
+        return cpu.group(cells, indptr, items, n_grid)
+
+    def edges(
+        self,
+        indptr: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        n_rows: int,
+        *,
+        min_intersection: int,
+    ) -> NDArray[np.int64]:
+        """Nodes that share rows."""
+        self.record("nerve", "own", "cpu")
+        return edges(indptr, rows, n_rows, min_intersection=min_intersection, team=self.team)
+
     def choose_filter(self, n_cols: int) -> str:
         """The fastest filter that this processor has; see :mod:`.kernels.dbscan.filters`."""
         return choose_filter(n_cols)
@@ -66,6 +127,7 @@ class CpuBackend:
         frame: Frame,
     ) -> NDArray[np.float64]:
         """Exact squared distances to the k nearest targets."""
+        self.record("neighbours", "own", "cpu")
         return neighbour_squares(
             table, queries, targets, k, mean=frame.mean, unit=frame.unit, team=self.team
         )
@@ -118,9 +180,17 @@ class CpuBackend:
         )
         return [result for result in results if result is not None]
 
+    def record(self, stage: str, who: str, where: str) -> None:
+        """Remember who did a stage's work, and where if not on this device."""
+        who = who if where == self.name else f"{who}, {where}"
+        said = self._ran.setdefault(stage, [])
+        if who not in said:
+            said.append(who)
+
     def describe(self) -> dict[str, Any]:
-        """Threads."""
-        return {"device": "cpu", "n_threads": self.team.n_threads}
+        """Threads, and what ran."""
+        ran = {stage: "; ".join(said) for stage, said in self._ran.items()}
+        return {"device": "cpu", "n_threads": self.team.n_threads} | ran
 
 
 def problem_of(prepared: Prepared, eps: float, min_samples: int, superblock: int) -> Problem:

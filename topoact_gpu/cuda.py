@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from topoact_gpu.cpu import CpuBackend
 from topoact_gpu.device import Team, interpreted
 from topoact_gpu.device_rows import DeviceResident, on_device
 from topoact_gpu.errors import ParameterError
+from topoact_gpu.kernels.cover import gpu as cover
 from topoact_gpu.kernels.dbscan.groups import (
     COUNTERS,
     Element,
@@ -24,23 +26,33 @@ from topoact_gpu.kernels.dbscan.groups import (
     cluster_group,
 )
 from topoact_gpu.kernels.dbscan.interval import Clustered
-from topoact_gpu.kernels.launch import torch_device
+from topoact_gpu.kernels.launch import on_host, torch_device
+from topoact_gpu.kernels.lens.cpu import ROW_LENSES
+from topoact_gpu.kernels.lens.gpu import pca, row_lens
+from topoact_gpu.kernels.neighbours import gpu as neighbours
+from topoact_gpu.kernels.nerve import gpu as nerve
 from topoact_gpu.kernels.product.accumulator import accumulator_of, product_error
 from topoact_gpu.kernels.product.gpu import Shape
+from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.quantise.gpu import HALF, INT8, padded_width
 from topoact_gpu.kernels.quantise.reach import reaches
+from topoact_gpu.kernels.table import RowTable
+from topoact_gpu.libraries import MOST_FAISS, cuml_pca, cuml_umap, faiss_search, find_cuml
 from topoact_gpu.resident import Resident, float_dtype, resident
 from topoact_gpu.rows import Rows
-from topoact_gpu.source import DeviceSource, HostSource, Source, as_tensor
+from topoact_gpu.source import DeviceSource, HostSource, Source, as_tensor, sent_in_parts
 
 __all__ = ["CudaBackend"]
 
+T = TypeVar("T")
 _VARIABLE = "TOPOACT_FILTER"
 _FILTERS = {"int8": INT8, "float16": HALF}
 _MOST_INT8_COLUMNS = 131_072
 """127 * 127 times as many still fits int32."""
-_ROWS_SHARE, _SHARE = 0.6, 0.8
+_ROWS_SHARE, _SHARE, _FAISS_SHARE = 0.6, 0.8, 0.3
 """Of the device memory that is free: what rows may take, and what work may take of the rest."""
+_LENS_BYTES = 2**28
+_MOST_PARTS = 64
 _MOST_TILES, _MOST_PAIRS = 2**15, 2**22
 _LEAST_TILES = 2**8
 _LEAST_BLOCKS = 64
@@ -65,8 +77,143 @@ class CudaBackend(CpuBackend):
         n_bytes = rows.n_rows * rows.n_cols * float_dtype(rows.dtype).itemsize
         if rows.tensor is not None or n_bytes <= _ROWS_SHARE * self._free_bytes():
             return nullcontext(on_device(rows, self.device))
-        self.notes.append("rows do not fit in device memory: sent a window at a time")
+        self._note("rows do not fit in device memory: sent a window at a time")
         return resident(rows, budget_bytes)
+
+    def row_lens(self, data: Resident, code: int) -> NDArray[np.float64]:
+        """A lens of ROW_LENSES, with the processor's bytes."""
+        return np.concatenate(
+            [on_host(row_lens(part, ROW_LENSES[code])) for part in self._parts(data)]
+        )
+
+    def pca(self, data: Resident, n_components: int) -> NDArray[np.float64]:
+        """Principal components by cuML, if it is there and the rows are; else by our own kernels.
+
+        Notes
+        -----
+        Ours sum in float64; rows that stayed on the host are sent twice, part by part.
+        """
+        cuml, x = find_cuml(), self._on_device(data)
+        if cuml is not None and x is not None:
+            self.record("lens", "cuml", self.name)
+            return cuml_pca(cuml, x, n_components)
+        self.record("lens", "own", self.name)
+
+        def work(parts: int) -> NDArray[np.float64]:
+            block_bytes = _LENS_BYTES // parts
+            return on_host(pca(lambda: self._parts(data), n_components, block_bytes=block_bytes))
+
+        return self._in_memory("pca", work)
+
+    def umap(self, data: Resident, n_components: int, seed: int) -> NDArray[np.float64]:
+        """Coordinates by cuML, if it is there and the rows are; else by umap-learn."""
+        cuml, x = find_cuml(), self._on_device(data)
+        if cuml is None or x is None:
+            why = "cuml is not installed" if cuml is None else "the rows do not fit in its memory"
+            self._note(f"umap ran on the processor, not on the device: {why}")
+            return super().umap(data, n_components, seed)
+        self.record("lens", "cuml", self.name)
+        return cuml_umap(cuml, x, n_components, seed)
+
+    def cells(
+        self, column: NDArray[np.float64], ends: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Cell of each row, and which cells hold rows."""
+        return self._or_on_cpu("cover", cover.find_cells, super().cells, column, ends)
+
+    def group(
+        self,
+        cells: NDArray[np.int32],
+        indptr: NDArray[np.int64],
+        items: NDArray[np.int64],
+        n_grid: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of each element of a cover."""
+        there, here = cover.group, super().group
+        return self._or_on_cpu("cover", there, here, cells, indptr, items, n_grid)
+
+    def edges(
+        self,
+        indptr: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        n_rows: int,
+        *,
+        min_intersection: int,
+    ) -> NDArray[np.int64]:
+        """Nodes that share rows."""
+        there = partial(nerve.find_edges, min_intersection=min_intersection)
+        here = partial(super().edges, min_intersection=min_intersection)
+        return self._or_on_cpu("nerve", there, here, indptr, rows, n_rows)
+
+    def neighbour_squares(
+        self,
+        data: Resident,
+        table: RowTable,
+        queries: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        k: int,
+        frame: Frame,
+    ) -> NDArray[np.float64]:
+        """Exact squared distances to the k nearest targets."""
+        source = self._source(data, table)
+        rows, mean, unit = source.rows, self._sent(frame.mean), frame.unit
+        queries_there, targets_there = self._sent(queries), self._sent(targets)
+        search, limits = self._search(source, len(targets), k), None
+        if search is not None:
+            limits = neighbours.start_limits(
+                rows, queries_there, targets_there, k, mean=mean, unit=unit, search=search
+            )
+
+        def work(parts: int) -> NDArray[np.float64]:
+            blocks = neighbours.blocks_for(source.n_cols, k).divided(parts)
+            found = neighbours.neighbour_squares(
+                rows, queries_there, targets_there, k, mean=mean, unit=unit, blocks=blocks,
+                limits=limits,
+            )  # fmt: skip
+            return on_host(found)
+
+        found = self._in_memory("neighbours", work)
+        self.record("neighbours", "own" if search is None else "faiss candidates", self.name)
+        return found
+
+    def _search(
+        self, source: Source, n_targets: int, k: int
+    ) -> Callable[[Any, Any, int], Any] | None:
+        """FAISS's search if there is one, and room for all targets as float32 beside the rows."""
+        n_bytes = 4 * n_targets * source.n_cols
+        fits = isinstance(source, DeviceSource) and n_bytes <= _FAISS_SHARE * self._free_bytes()
+        if not fits or n_targets == 0 or k >= MOST_FAISS:
+            return None
+        return faiss_search()
+
+    def _in_memory(self, what: str, work: Callable[[int], T]) -> T:
+        """``work(1)``; where device memory runs out, in twice as many parts, and so on."""
+        parts = 1
+        while True:
+            try:
+                return work(parts)
+            except torch.OutOfMemoryError:
+                if parts >= _MOST_PARTS:
+                    raise
+            torch.cuda.empty_cache()
+            parts *= 2
+            self._note(f"out of device memory: blocks of {what} made {parts} times smaller")
+
+    def _or_on_cpu(
+        self, stage: str, there: Callable[..., T], here: Callable[..., T], *given: Any
+    ) -> T:
+        """The device's result; where its memory runs out the processor's, which is the same."""
+        try:
+            found = there(*given)
+        except torch.OutOfMemoryError:
+            self._note(f"out of device memory: {stage} ran on the processor")
+            return here(*given)
+        self.record(stage, "own", self.name)
+        return found
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
 
     def choose_filter(self, n_cols: int) -> str:
         """The product that judges pairs first: TOPOACT_FILTER if it is set, else int8.
@@ -154,12 +301,12 @@ class CudaBackend(CpuBackend):
         return [result for result in results if result is not None]
 
     def _setting(self, prepared: Prepared, min_samples: int) -> Setting:
-        frame, device = prepared.frame, self.device
+        frame = prepared.frame
         return Setting(
-            self._source(prepared),
-            torch.from_numpy(frame.mean).to(device),
-            torch.tensor([frame.unit], dtype=torch.float64, device=device),
-            torch.from_numpy(np.ascontiguousarray(frame.basis)).to(device),
+            self._source(prepared.data, prepared.table),
+            self._sent(frame.mean),
+            torch.tensor([frame.unit], dtype=torch.float64, device=self.device),
+            self._sent(np.ascontiguousarray(frame.basis)),
             _FILTERS[prepared.filter],
             self._half_error(prepared.table.n_cols),
             min_samples,
@@ -167,15 +314,21 @@ class CudaBackend(CpuBackend):
             most_open=self.shape.block**2 // 32,
         )
 
-    def _source(self, prepared: Prepared) -> Source:
-        """The rows in device memory if they fit, else in the host's."""
-        norms = None
-        if prepared.metric == "cosine":
-            norms = torch.from_numpy(prepared.table.norms).to(self.device)
-        x = self._on_device(prepared.data)
+    def _source(self, data: Resident, table: RowTable) -> Source:
+        """The rows in device memory if they fit, else in the host's; with the table's norms."""
+        norms = self._sent(table.norms) if table.norms.size else None
+        x = self._on_device(data)
         if x is None:
-            return HostSource(as_tensor(prepared.data.array), norms, self.device)
+            return HostSource(as_tensor(data.array), norms, self.device)
         return DeviceSource(x, norms)
+
+    def _sent(self, array: NDArray[Any]) -> torch.Tensor:
+        return as_tensor(array).to(self.device)
+
+    def _parts(self, data: Resident) -> Iterator[torch.Tensor]:
+        """All rows on the device: at once if they are there, else part by part."""
+        x = self._on_device(data)
+        return iter([x]) if x is not None else sent_in_parts(as_tensor(data.array), self.device)
 
     def _on_device(self, data: Resident) -> torch.Tensor | None:
         """The rows in device memory; None where they stayed in the host's."""

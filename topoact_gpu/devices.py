@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from topoact_gpu.backend import Backend
-from topoact_gpu.device import Team, single_threaded_blas
+from topoact_gpu.device import Team, resolve_threads, single_threaded_blas
 
-__all__ = ["open_backend"]
+if TYPE_CHECKING:
+    from topoact_gpu.backend import Backend
+
+__all__ = ["backend_or_cpu", "open_backend"]
 
 
 @contextmanager
@@ -23,3 +26,13 @@ def open_backend(device: str, n_threads: int) -> Iterator[Backend]:
             from topoact_gpu.cpu import CpuBackend
 
             yield CpuBackend(team)
+
+
+@contextmanager
+def backend_or_cpu(backend: Backend | None, n_threads: int | None = None) -> Iterator[Backend]:
+    """The backend that is given, or the processor with so many threads (None: all of them)."""
+    if backend is not None:
+        yield backend
+        return
+    with open_backend("cpu", resolve_threads(n_threads)) as own:
+        yield own

@@ -21,6 +21,7 @@ from topoact_gpu.files import read_format, replaced_directory, to_jsonable
 from topoact_gpu.nerve import RowNodes, nerve, transpose
 
 if TYPE_CHECKING:
+    from topoact_gpu.backend import Backend
     from topoact_gpu.cover import CoverElements
 
 __all__ = ["FORMAT", "VERSION", "MapperGraph", "read_graph_group", "write_graph_group"]
@@ -109,6 +110,7 @@ class MapperGraph:
         parameters: Mapping[str, Any] | None = None,
         provenance: Mapping[str, Any] | None = None,
         n_threads: int | None = None,
+        backend: Backend | None = None,
     ) -> Self:
         """Make the graph of nodes given by their rows: nerve and lens statistics.
 
@@ -122,7 +124,7 @@ class MapperGraph:
         lens_values : float64[n_rows, n_columns]
         n_offered : int
             (row, element) pairs that were handed to clustering.
-        max_dimension, min_intersection, n_threads
+        max_dimension, min_intersection, n_threads, backend
             As for `topoact_gpu.nerve.nerve`.
         elements : CoverElements, optional
             The cover elements; without them ``interval_id`` has only those with a node.
@@ -143,6 +145,7 @@ class MapperGraph:
             max_dimension=max_dimension,
             min_intersection=min_intersection,
             n_threads=n_threads,
+            backend=backend,
         )
         mean, std, least, greatest = nodes.lens_statistics(indptr, rows, lens_values)
         return cls(

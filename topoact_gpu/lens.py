@@ -90,21 +90,24 @@ def compute_lens(
 
     Notes
     -----
-    Norms, mean, max and std sum in column order in float64 and are the same everywhere;
-    pca, umap, density and eccentricity may differ in their last bits between devices.
-    pca: eigenvectors of the covariance, summed over blocks in float64; the largest loading of
-    each is positive. density: minus the logarithm of the distance to the 15th nearest
+    Norms, mean, max and std sum in column order in float64 and are the same everywhere, and so
+    are the distances of density; pca may differ in its last bits between devices, and umap by
+    more. pca: eigenvectors of the covariance, summed over blocks in float64; the largest loading
+    of each is positive. On a GPU pca and umap are cuML's where that is installed (pca then in
+    float32, for rows that are). density: minus the logarithm of the distance to the 15th nearest
     neighbour (``density:k``: the k-th); eccentricity: the mean distance to the other rows;
     both against all rows, or above 20,000 rows against a seeded sample of 2,000.
     """
     if isinstance(lens, str):
         return _named(*parse_lens(lens), data, backend, seed)
     if callable(lens):
+        backend.record("lens", "function", "cpu")
         return _called(lens, data, backend.team)
     if isinstance(lens, list | tuple) and all(isinstance(x, str) or callable(x) for x in lens):
         if not lens:
             raise ParameterError("lens must name at least one column, got an empty list")
         return np.hstack([compute_lens(each, data, backend, seed) for each in lens])
+    backend.record("lens", "given", backend.name)
     return given_lens(lens, data.rows.n_rows)
 
 
@@ -135,34 +138,38 @@ def _named(
     name: str, number: int | None, data: Resident, backend: Backend, seed: int
 ) -> NDArray[np.float64]:
     if name in ROW_LENSES:
+        backend.record("lens", "own", backend.name)
         return backend.row_lens(data, ROW_LENSES.index(name))[:, None]
-    if name == "median":
-        return _called(
-            lambda block: np.median(block.astype(np.float64), axis=1), data, backend.team
-        )
     if name == "density":
+        backend.record("lens", "own", backend.name)
         return _density(number or _N_NEIGHBOURS, data, backend, seed)
+    if name in ("pca", "umap"):
+        assert number is not None
+        limit = data.rows.n_cols if name == "pca" else data.rows.n_rows - 2
+        if number > limit:
+            raise ParameterError(f"lens '{name}:{number}' needs a number of at most {limit:,}")
+        if name == "pca":
+            return backend.pca(data, number)
+        return backend.umap(data, number, seed)
+    backend.record("lens", "own", "cpu")
+    if name == "column":
+        assert number is not None
+        return _column(number, data, backend.team)
     if name == "eccentricity":
         return _eccentricity(data, backend.team, seed)
-    assert number is not None
-    if name == "column":
-        return _column(number, data)
-    limit = data.rows.n_cols if name == "pca" else data.rows.n_rows - 2
-    if number > limit:
-        raise ParameterError(f"lens '{name}:{number}' needs a number of at most {limit:,}")
-    return _pca(number, data, backend.team) if name == "pca" else _umap(number, data, seed)
+    return _called(_median, data, backend.team)
 
 
 def _median(block: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(np.median(block.astype(np.float64), axis=1))
 
 
-def _column(number: int, data: Resident) -> NDArray[np.float64]:
+def _column(number: int, data: Resident, team: Team) -> NDArray[np.float64]:
     if number >= data.rows.n_cols:
         raise ParameterError(
             f"lens 'column:{number}' needs a column below {data.rows.n_cols:,}; the first is 0"
         )
-    return data.array[:, number : number + 1].astype(np.float64)
+    return _called(lambda block: block[:, number], data, team)
 
 
 def _blocks(data: Resident) -> range:
@@ -182,44 +189,6 @@ def _called(
     if len({part.shape[1] for part in parts}) > 1:
         raise DataError("the lens function gave different numbers of columns for different blocks")
     return np.vstack(parts)
-
-
-def _pca(n_components: int, data: Resident, team: Team) -> NDArray[np.float64]:
-    from topoact_gpu.kernels.lens.principal import principal_directions
-
-    n_rows, n_cols = data.rows.n_rows, data.rows.n_cols
-    shift = data.rows.block(0, _BLOCK_ROWS).astype(np.float64).mean(0)
-
-    def moments(start: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        centred = data.rows.block(start, start + _BLOCK_ROWS).astype(np.float64) - shift
-        return centred.sum(0), centred.T @ centred
-
-    total, square = np.zeros(n_cols), np.zeros((n_cols, n_cols))
-    starts = list(_blocks(data))
-    at_once = max(1, min(4 * team.n_threads, 2**28 // (8 * n_cols * n_cols)))
-    for at in range(0, len(starts), at_once):
-        # Added in the blocks' order, so that the threads do not show in the sum.
-        for part, part_square in team.map(moments, starts[at : at + at_once]):
-            total += part
-            square += part_square
-    mean, directions = principal_directions(total, square, n_rows, n_components)
-
-    def project(start: int) -> NDArray[np.float64]:
-        block = data.rows.block(start, start + _BLOCK_ROWS).astype(np.float64)
-        return (block - shift - mean) @ directions
-
-    return np.vstack(team.map(project, starts))
-
-
-def _umap(n_components: int, data: Resident, seed: int) -> NDArray[np.float64]:
-    try:
-        from umap import UMAP
-    except ImportError:
-        raise ParameterError(
-            "lens 'umap' needs the package umap-learn; pip install 'topoact-gpu[umap]'"
-        ) from None
-    model = UMAP(n_components=n_components, random_state=seed, n_jobs=1)
-    return np.asarray(model.fit_transform(data.array), np.float64)
 
 
 def _sample(n_rows: int, seed: int) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from topoact_gpu.cluster import (
     check_clustering,
     knee_of,
 )
-from topoact_gpu.cover import CoverElements, UniformCover
+from topoact_gpu.cover import Cover, CoverElements, UniformCover
 from topoact_gpu.device import resolve_budget, resolve_device, resolve_threads
 from topoact_gpu.devices import open_backend
 from topoact_gpu.errors import DataError, ParameterError
@@ -221,7 +221,7 @@ class _Run:
             self._tell("lens", 1, 1)
         with self.stages.stage("cover"):
             self._tell("cover", 0, 1)
-            elements = self.settings.cover.fit(self.lens_values)
+            elements = self._cover()
             self._tell("cover", 1, 1)
         labels = self._labels(data, elements, bound)
         with self.stages.stage("nerve"):
@@ -243,6 +243,7 @@ class _Run:
         if lens_values is not None:
             if not self.settings.own:
                 data.largest(self.team)  # raises for values that are not finite
+            self.backend.record("lens", "given", self.backend.name)
             return given_lens(lens_values, data.rows.n_rows), None
         lens = self.mapper.lens
         is_norm = isinstance(lens, str) and lens == "l2norm"
@@ -260,6 +261,15 @@ class _Run:
                 "scale the rows down"
             )
         return values, None
+
+    def _cover(self) -> CoverElements:
+        """Elements of our covers, or of another with a ``fit``."""
+        cover = self.settings.cover
+        if isinstance(cover, Cover):
+            return cover.fit(self.lens_values, backend=self.backend)
+        self.backend.record("cover", type(cover).__name__, "cpu")
+        elements: CoverElements = cover.fit(self.lens_values)
+        return elements
 
     def _labels(
         self, data: Resident, elements: CoverElements, bound: float | None
@@ -357,7 +367,7 @@ class _Run:
             max_dimension=int(self.mapper.max_dimension),
             min_intersection=int(self.mapper.min_intersection),
             elements=elements,
-            n_threads=self.settings.n_threads,
+            backend=self.backend,
             parameters=self._parameters(),
             provenance={},
         )

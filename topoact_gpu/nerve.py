@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topoact_gpu.device import resolve_threads
+from topoact_gpu.devices import backend_or_cpu
 from topoact_gpu.errors import DataError, ParameterError
+from topoact_gpu.kernels.nerve import levels
+from topoact_gpu.kernels.nerve.levels import RowNodes, Simplices
+
+if TYPE_CHECKING:
+    from topoact_gpu.backend import Backend
 
 __all__ = ["Nerve", "RowNodes", "nerve", "transpose"]
 
 _Ints = NDArray[np.int64]
-_ROWS_A_BLOCK = 2**17
-_FOUND_A_PART = 2**16
-"""Extensions that are stored at a time, beyond one for each node."""
 
 
 @dataclass(frozen=True)
@@ -44,32 +42,6 @@ class Nerve:
     higher: tuple[_Ints, ...]
 
 
-@dataclass(frozen=True)
-class RowNodes:
-    """The nodes of each row, ascending: memberships the other way round.
-
-    Attributes
-    ----------
-    indptr : int64[n_rows + 1]
-        Row ``r`` lies in ``nodes[indptr[r]:indptr[r + 1]]``.
-    nodes : int32[nnz]
-    n_nodes : int
-    """
-
-    indptr: _Ints
-    nodes: NDArray[np.int32]
-    n_nodes: int
-
-
-@dataclass(frozen=True)
-class _Simplices:
-    """Simplices of one dimension: their nodes and their rows (CSR)."""
-
-    nodes: _Ints
-    indptr: _Ints
-    rows: _Ints
-
-
 def nerve(
     indptr: _Ints,
     rows: _Ints,
@@ -78,6 +50,7 @@ def nerve(
     max_dimension: int = 1,
     min_intersection: int = 1,
     n_threads: int | None = None,
+    backend: Backend | None = None,
 ) -> Nerve:
     """Build the nerve of nodes given by their rows.
 
@@ -95,6 +68,8 @@ def nerve(
         Rows that the nodes of a simplex must share.
     n_threads : int, optional
         Threads; all that the process may use by default. The result does not depend on it.
+    backend : Backend, optional
+        What finds the edges, with its own threads; by default the processor.
 
     Returns
     -------
@@ -124,18 +99,34 @@ def nerve(
         if not whole or value < 1:
             raise ParameterError(f"{name} must be a whole number of at least 1, got {value!r}")
     indptr, rows = _as_ints(indptr), _as_ints(rows)
-    threads = resolve_threads(n_threads)
-    row_nodes = transpose(indptr, rows, n_rows, threads)
-    level = _Simplices(np.arange(row_nodes.n_nodes, dtype=np.int64)[:, None], indptr, rows)
-    found: list[_Ints] = []
-    for dimension in range(1, max_dimension + 1):
-        extended = _extend(level, row_nodes, min_intersection, threads)
-        simplices = extended if dimension == 1 else _with_nodes(level.nodes, extended)
-        found.append(simplices)
-        if dimension < max_dimension:
-            level = _with_rows(level, simplices[:, :-1], extended, row_nodes, threads)
-    edges, *higher = found
-    return Nerve(edges, _jaccard(edges, np.diff(indptr)), tuple(higher))
+    _check(indptr, rows, n_rows)
+    with backend_or_cpu(backend, n_threads) as used:
+        edges = used.edges(indptr, rows, n_rows, min_intersection=int(min_intersection))
+        higher: tuple[_Ints, ...] = ()
+        if max_dimension > 1:
+            nodes = levels.vertices(indptr, rows)
+            held = levels.row_nodes(indptr, rows, n_rows, used.team)
+            higher = tuple(_higher(nodes, edges, held, used, max_dimension, min_intersection))
+    return Nerve(edges, _jaccard(edges, np.diff(indptr)), higher)
+
+
+def _higher(
+    nodes: Simplices,
+    edges: _Ints,
+    held: RowNodes,
+    backend: Backend,
+    max_dimension: int,
+    minimum: int,
+) -> Iterator[_Ints]:
+    """Simplices from the triangles on; these the processor finds, whatever the backend."""
+    backend.record("nerve", "own", "cpu")
+    # An edge is a node, extended by a later one.
+    level, extended, simplices = nodes, edges, edges
+    for _ in range(2, max_dimension + 1):
+        level = levels.with_rows(level, simplices[:, :-1], extended, held, backend.team)
+        extended = levels.extend(level, held, minimum, backend.team)
+        simplices = _with_nodes(level.nodes, extended)
+        yield simplices
 
 
 def _jaccard(edges: _Ints, sizes: _Ints) -> NDArray[np.float64]:
@@ -166,23 +157,15 @@ def transpose(indptr: _Ints, rows: _Ints, n_rows: int, n_threads: int | None = N
     >>> held.indptr.tolist(), held.nodes.tolist()
     ([0, 1, 1, 3], [0, 0, 1])
     """
-    from topoact_gpu.kernels.nerve import cpu
+    _check(indptr, rows, n_rows)
+    with backend_or_cpu(None, n_threads) as backend:
+        return levels.row_nodes(indptr, rows, n_rows, backend.team)
 
-    n_threads = resolve_threads(n_threads)
+
+def _check(indptr: _Ints, rows: _Ints, n_rows: int) -> None:
+    """Check that ``indptr`` and ``rows`` are memberships of ``n_rows`` rows."""
     _check_indptr(indptr, rows)
     _check_rows(indptr, rows, n_rows)
-    n_nodes = indptr.size - 1
-    # Blocks of rows whose counters stay in the cache, but not so many that finding each node's
-    # place in each block costs more than its rows.
-    n_blocks = min(n_rows // _ROWS_A_BLOCK, rows.size // (64 * max(n_nodes, 1)))
-    cuts = np.linspace(0, n_rows, max(n_blocks, n_threads) + 1).astype(np.int64).tolist()
-    row_indptr = np.zeros(n_rows + 1, dtype=np.int64)
-    np.cumsum(np.bincount(rows, minlength=n_rows), out=row_indptr[1:])
-    nodes = np.empty(rows.size, dtype=np.int32)
-    fill = partial(cpu.fill_nodes, indptr, rows)
-    with ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(fill, cuts, cuts[1:], repeat(row_indptr[:-1].copy()), repeat(nodes)))
-    return RowNodes(row_indptr, nodes, n_nodes)
 
 
 def _check_indptr(indptr: _Ints, rows: _Ints) -> None:
@@ -209,82 +192,10 @@ def _check_rows(indptr: _Ints, rows: _Ints, n_rows: int) -> None:
         )
 
 
-def _extend(level: _Simplices, row_nodes: RowNodes, minimum: int, n_threads: int) -> _Ints:
-    """Return (simplex, added node, shared rows) for all extensions by one later node, sorted."""
-    from topoact_gpu.kernels.nerve import cpu
-
-    last = np.ascontiguousarray(level.nodes[:, -1])
-    n_nodes = row_nodes.n_nodes
-
-    def extend(start: int, stop: int) -> list[_Ints]:
-        scratch, span = (
-            np.zeros((3, n_nodes + cpu.SCRATCH), dtype=np.int64),
-            np.array([start, stop]),
-        )
-        parts = []
-        while span[0] < stop:
-            part = np.empty((n_nodes + _FOUND_A_PART, 3), dtype=np.int64)
-            n_found = cpu.extend(
-                level.indptr,
-                level.rows,
-                last,
-                row_nodes.indptr,
-                row_nodes.nodes,
-                scratch,
-                minimum,
-                span,
-                part,
-            )
-            parts.append(part[:n_found])
-        return parts
-
-    found = _in_ranges(extend, level, n_threads)
-    return np.concatenate([np.empty((0, 3), np.int64), *itertools.chain(*found)])
-
-
 def _with_nodes(nodes: _Ints, extended: _Ints) -> _Ints:
     """Return the nodes of the extended simplices, and the rows they share."""
     simplex, added, shared = extended.T
     return np.concatenate([nodes[simplex], added[:, None], shared[:, None]], axis=1)
-
-
-def _with_rows(
-    level: _Simplices, nodes: _Ints, extended: _Ints, row_nodes: RowNodes, n_threads: int
-) -> _Simplices:
-    """Give the extended simplices their rows."""
-    from topoact_gpu.kernels.nerve import cpu
-
-    simplex, added, shared = (np.ascontiguousarray(column) for column in extended.T)
-    first = np.searchsorted(simplex, np.arange(level.indptr.size)).astype(np.int64)
-    out_indptr = np.concatenate([[0], np.cumsum(shared)]).astype(np.int64)
-    out = np.empty(out_indptr[-1], dtype=np.int64)
-
-    def gather(start: int, stop: int) -> None:
-        cpu.gather_rows(
-            level.indptr,
-            level.rows,
-            first,
-            added,
-            out_indptr,
-            row_nodes.indptr,
-            row_nodes.nodes,
-            out,
-            start,
-            stop,
-        )
-
-    _in_ranges(gather, level, n_threads)
-    return _Simplices(nodes, out_indptr, out)
-
-
-def _in_ranges(function: Callable[[int, int], Any], level: _Simplices, n_threads: int) -> list[Any]:
-    """Call ``function(start, stop)`` for ranges of simplices with about equally many rows."""
-    n_simplices = level.indptr.size - 1
-    n_ranges = 8 * n_threads if n_threads > 1 else 1
-    shares = np.linspace(0, level.rows.size, n_ranges + 1)[1:-1]
-    cuts = np.unique([0, *np.searchsorted(level.indptr, shares), n_simplices]).tolist()
-    with ThreadPoolExecutor(n_threads) as pool:
-        return list(pool.map(function, cuts[:-1], cuts[1:]))
 
 
 def _as_ints(values: Any) -> _Ints:

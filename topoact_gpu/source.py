@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from topoact_gpu.kernels.pairs.gpu import Rows
 
-__all__ = ["DeviceSource", "HostSource", "Source", "as_tensor", "send"]
+__all__ = ["DeviceSource", "HostSource", "Source", "as_tensor", "send", "sent_in_parts"]
 
 PIECE_BYTES = 64 << 20
 
@@ -74,6 +75,15 @@ def send(x: torch.Tensor, ids: torch.Tensor, device: torch.device) -> torch.Tens
             torch.index_select(x, 0, some, out=sender.buffer(len(some)))
             sender.send(low, len(some))
     return out
+
+
+def sent_in_parts(
+    x: torch.Tensor, device: torch.device, *, part_bytes: int = 4 * PIECE_BYTES
+) -> Iterator[torch.Tensor]:
+    """All rows of a host tensor on the device, in order, a few of them at a time."""
+    step = max(part_bytes // max(x.shape[1] * x.element_size(), 1), 1)
+    for low in range(0, len(x), step):
+        yield send(x, torch.arange(low, min(low + step, len(x))), device)
 
 
 class Sender:

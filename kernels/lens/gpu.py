@@ -7,6 +7,7 @@ rounded one by one: the kernel is compiled without fused multiply-add.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -16,13 +17,12 @@ from torch import Tensor
 
 from topoact_gpu.kernels.launch import on_device, on_host
 from topoact_gpu.kernels.lens.cpu import ROW_LENSES
-from topoact_gpu.kernels.lens.principal import principal_directions
+from topoact_gpu.kernels.lens.principal import SHIFT_ROWS, principal_directions
 
 __all__ = ["ahead", "moments", "pca", "project", "row_lens"]
 
 _BLOCK = 128
 _TOGETHER = 8
-_SHIFT_ROWS = 2048
 _OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
 
 
@@ -153,13 +153,19 @@ def _rows_in(n_bytes: int, rows: Tensor) -> int:
     return max(n_bytes // (8 * rows.shape[1]), 1)
 
 
-def pca(rows: Tensor, n_components: int) -> Tensor:
+def pca(
+    parts: Callable[[], Iterable[Tensor]], n_components: int, *, block_bytes: int = 2**28
+) -> Tensor:
     """Principal components; the last bits may differ from the CPU's.
 
     Parameters
     ----------
-    rows : float16 | float32 | float64 [n_rows, n_cols]
+    parts : callable
+        Gives the rows, float16 | float32 | float64 [n, n_cols] in order, as often as it is
+        called: twice. One part that is all rows, or several where these do not fit a device.
     n_components : int
+    block_bytes : int
+        Rows that are turned into float64 at a time.
 
     Returns
     -------
@@ -168,14 +174,19 @@ def pca(rows: Tensor, n_components: int) -> Tensor:
     Notes
     -----
     Sums over blocks of rows and the projection run on the device in float64, the eigenvectors on
-    the host (:func:`topoact_gpu.kernels.lens.principal.principal_directions`). For rows that
-    come in parts: `moments` of each, added, then `project` of each.
+    the host (:func:`topoact_gpu.kernels.lens.principal.principal_directions`).
     """
-    shift = rows[:_SHIFT_ROWS].to(torch.float64).mean(0)
-    total, square = (on_host(each) for each in moments(rows, shift))
-    found = principal_directions(total, square, len(rows), n_components)
-    mean, directions = (on_device(each, rows.device) for each in found)
-    return project(rows, shift, directions, mean=mean)
+    shift = next(iter(parts()))[:SHIFT_ROWS].to(torch.float64).mean(0)
+    n_rows, total, square = 0, torch.zeros_like(shift), shift.new_zeros(len(shift), len(shift))
+    for rows in parts():
+        part, part_square = moments(rows, shift, block_bytes=block_bytes)
+        total, square, n_rows = total + part, square.add_(part_square), n_rows + len(rows)
+    found = principal_directions(on_host(total), on_host(square), n_rows, n_components)
+    mean, directions = (on_device(each, shift.device) for each in found)
+    projected = [
+        project(rows, shift, directions, mean=mean, block_bytes=block_bytes) for rows in parts()
+    ]
+    return torch.cat(projected)
 
 
 def ahead() -> list[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, Any]]]:

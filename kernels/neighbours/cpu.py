@@ -33,9 +33,12 @@ def _insert(nearest, i, square):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _scaled(square, unit):  # type: ignore[no-untyped-def]
-    """A squared distance in the frame's unit, rounded up; the unit's square may be 0."""
-    distance = math.sqrt(square) * unit
+def _scaled(square, n_cols, unit):  # type: ignore[no-untyped-def]
+    """The square that no nearer row has more than, in the frame's unit; the unit's may be 0.
+
+    Of a sum of squares below float64's normal numbers each term may have lost half of 2**-1074.
+    """
+    distance = math.sqrt(square + n_cols * 2.0**-1073) * unit
     return distance * distance * (1 + 1e-9)
 
 
@@ -47,16 +50,16 @@ def _keep_nearest(  # type: ignore[no-untyped-def]
 
     ``left`` and ``right`` are lower bounds: squares less what the products may be wrong by.
     """
-    last = nearest.shape[1] - 1
+    last, n_cols = nearest.shape[1] - 1, table.n_cols
     for i in range(queries.size):
-        limit, own, query = _scaled(nearest[i, last], unit), left[i], queries[i]
+        limit, own, query = _scaled(nearest[i, last], n_cols, unit), left[i], queries[i]
         for j in range(targets.size):
             lowest = own + right[j] - 2.0 * products[i, j]
             if lowest <= limit and query != targets[j]:
                 square = pair_square(table, sum_at, query, targets[j])
                 if square < nearest[i, last]:
                     _insert(nearest, i, square)
-                    limit = _scaled(nearest[i, last], unit)
+                    limit = _scaled(nearest[i, last], n_cols, unit)
 
 
 def neighbour_squares(
