@@ -99,7 +99,8 @@ def test_every_kernel_compiles_to_what_it_must_be():
     records = registers.compile_package()
     assert registers.all_faults(records) == []
     reported = {(record["module"].split(".")[-2], record["target"]) for record in records}
-    there = {path.parent.name for path in FOLDER.glob("*/gpu.py")}
+    modules = FOLDER.glob("*/gpu.py")  # some only call others' kernels
+    there = {path.parent.name for path in modules if "@triton.jit" in path.read_text("utf-8")}
     assert reported == {(op, target) for op in there for target in registers.TARGETS}
 
 

@@ -156,20 +156,19 @@ class CudaBackend(CpuBackend):
     ) -> NDArray[np.float64]:
         """Exact squared distances to the k nearest targets."""
         source = self._source(data, table)
-        rows, mean, unit = source.rows, self._sent(frame.mean), frame.unit
-        queries_there, targets_there = self._sent(queries), self._sent(targets)
-        search, limits = self._search(source, len(targets), k), None
-        if search is not None:
-            limits = neighbours.start_limits(
-                rows, queries_there, targets_there, k, mean=mean, unit=unit, search=search
-            )
+        search = self._search(source, len(targets), k)
+        given = source.rows, self._sent(queries), self._sent(targets), k
+        mean, unit = self._sent(frame.mean), frame.unit
 
         def work(parts: int) -> NDArray[np.float64]:
-            blocks = neighbours.blocks_for(source.n_cols, k).divided(parts)
+            blocks, limits = neighbours.blocks_for(source.n_cols, k).divided(parts), None
+            if search is not None:
+                limits = neighbours.start_limits(
+                    *given, mean=mean, unit=unit, search=search, blocks=blocks
+                )
             found = neighbours.neighbour_squares(
-                rows, queries_there, targets_there, k, mean=mean, unit=unit, blocks=blocks,
-                limits=limits,
-            )  # fmt: skip
+                *given, mean=mean, unit=unit, blocks=blocks, limits=limits
+            )
             return on_host(found)
 
         found = self._in_memory("neighbours", work)

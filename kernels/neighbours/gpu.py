@@ -214,7 +214,7 @@ def _of_some(
         nearest = least.amax(1) + upper if limit is None else limit
         # Rounded to the nearest number: a float32 number above that is above what was rounded.
         reach = (frame.reach(nearest) - lower).float()
-        reach[found.done] = -math.inf
+        reach.masked_fill_(found.done, -math.inf)
         pairs = (products.sub_((2 * frame.slack * norms).float()) <= reach[:, None]).nonzero()
         pairs = pairs[queries[pairs[:, 0]] != ids[pairs[:, 1]]]
         both = _beside(left, right)
