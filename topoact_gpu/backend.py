@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from topoact_gpu.device import Team
 from topoact_gpu.kernels.dbscan.interval import Clustered
 from topoact_gpu.kernels.quantise.centre import Frame
-from topoact_gpu.kernels.table import RowTable
+from topoact_gpu.kernels.table import RowTable, make_table
 from topoact_gpu.resident import Resident
 from topoact_gpu.rows import Rows
 
@@ -31,8 +32,8 @@ class Prepared:
     Attributes
     ----------
     data : Resident
-    table : RowTable
-        The same rows, with norms where the metric is cosine.
+    norms : float64[n_rows] or None
+        What rows are divided by where the metric is cosine.
     frame : Frame
     metric : str
     filter : str
@@ -40,10 +41,15 @@ class Prepared:
     """
 
     data: Resident
-    table: RowTable
+    norms: NDArray[np.float64] | None
     frame: Frame
     metric: str
     filter: str
+
+    @cached_property
+    def table(self) -> RowTable:
+        """The same rows for kernels of the processor; brings them there if need be."""
+        return make_table(self.data.array, self.norms)
 
     def square(self, eps: float) -> float:
         """What squared distances are compared with (a Python float: it may overflow)."""
@@ -118,7 +124,7 @@ class Backend(Protocol):
     def neighbour_squares(
         self,
         data: Resident,
-        table: RowTable,
+        norms: NDArray[np.float64] | None,
         queries: NDArray[np.int64],
         targets: NDArray[np.int64],
         k: int,

@@ -84,7 +84,7 @@ def knee_of(
     if len(ids) > _KNEE_SAMPLE:
         queries = np.sort(generator.choice(ids, _KNEE_SAMPLE, replace=False))
     squares = backend.neighbour_squares(
-        prepared.data, prepared.table, queries, ids, k, prepared.frame
+        prepared.data, prepared.norms, queries, ids, k, prepared.frame
     )[:, k - 1]
     distances = squares / 2.0 if prepared.metric == "cosine" else np.sqrt(squares)
     return find_knee(distances, k, len(ids))

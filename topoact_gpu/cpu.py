@@ -20,7 +20,7 @@ from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
 from topoact_gpu.kernels.nerve.levels import edges
 from topoact_gpu.kernels.pairs.cpu import pair_limits
 from topoact_gpu.kernels.quantise.centre import Frame
-from topoact_gpu.kernels.table import RowTable
+from topoact_gpu.kernels.table import make_table
 from topoact_gpu.resident import Resident, resident
 from topoact_gpu.rows import Rows
 
@@ -120,7 +120,7 @@ class CpuBackend:
     def neighbour_squares(
         self,
         data: Resident,
-        table: RowTable,
+        norms: NDArray[np.float64] | None,
         queries: NDArray[np.int64],
         targets: NDArray[np.int64],
         k: int,
@@ -129,7 +129,13 @@ class CpuBackend:
         """Exact squared distances to the k nearest targets."""
         self.record("neighbours", "own", "cpu")
         return neighbour_squares(
-            table, queries, targets, k, mean=frame.mean, unit=frame.unit, team=self.team
+            make_table(data.array, norms),
+            queries,
+            targets,
+            k,
+            mean=frame.mean,
+            unit=frame.unit,
+            team=self.team,
         )
 
     def cluster(

@@ -36,7 +36,6 @@ from topoact_gpu.kernels.product.gpu import Shape
 from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.quantise.gpu import HALF, INT8, padded_width
 from topoact_gpu.kernels.quantise.reach import reaches
-from topoact_gpu.kernels.table import RowTable
 from topoact_gpu.libraries import MOST_FAISS, cuml_pca, cuml_umap, faiss_search, find_cuml
 from topoact_gpu.resident import Resident, float_dtype, resident
 from topoact_gpu.rows import Rows
@@ -148,14 +147,14 @@ class CudaBackend(CpuBackend):
     def neighbour_squares(
         self,
         data: Resident,
-        table: RowTable,
+        norms: NDArray[np.float64] | None,
         queries: NDArray[np.int64],
         targets: NDArray[np.int64],
         k: int,
         frame: Frame,
     ) -> NDArray[np.float64]:
         """Exact squared distances to the k nearest targets."""
-        source = self._source(data, table)
+        source = self._source(data, norms)
         search = self._search(source, len(targets), k)
         given = source.rows, self._sent(queries), self._sent(targets), k
         mean, unit = self._sent(frame.mean), frame.unit
@@ -302,24 +301,24 @@ class CudaBackend(CpuBackend):
     def _setting(self, prepared: Prepared, min_samples: int) -> Setting:
         frame = prepared.frame
         return Setting(
-            self._source(prepared.data, prepared.table),
+            self._source(prepared.data, prepared.norms),
             self._sent(frame.mean),
             torch.tensor([frame.unit], dtype=torch.float64, device=self.device),
             self._sent(np.ascontiguousarray(frame.basis)),
             _FILTERS[prepared.filter],
-            self._half_error(prepared.table.n_cols),
+            self._half_error(prepared.data.rows.n_cols),
             min_samples,
             shape=self.shape,
             most_open=self.shape.block**2 // 32,
         )
 
-    def _source(self, data: Resident, table: RowTable) -> Source:
-        """The rows in device memory if they fit, else in the host's; with the table's norms."""
-        norms = self._sent(table.norms) if table.norms.size else None
+    def _source(self, data: Resident, norms: NDArray[np.float64] | None) -> Source:
+        """The rows in device memory if they fit, else in the host's; with their norms."""
+        sent = None if norms is None else self._sent(norms)
         x = self._on_device(data)
         if x is None:
-            return HostSource(as_tensor(data.array), norms, self.device)
-        return DeviceSource(x, norms)
+            return HostSource(as_tensor(data.array), sent, self.device)
+        return DeviceSource(x, sent)
 
     def _sent(self, array: NDArray[Any]) -> torch.Tensor:
         return as_tensor(array).to(self.device)
@@ -375,7 +374,7 @@ class CudaBackend(CpuBackend):
 
 def _limits(prepared: Prepared, eps: float) -> tuple[float, tuple[float, float]]:
     square, unit = prepared.square(eps), prepared.frame.unit
-    return square, reaches(prepared.distance(eps), square, unit, prepared.table.n_cols)
+    return square, reaches(prepared.distance(eps), square, unit, prepared.data.rows.n_cols)
 
 
 def _nothing() -> Clustered:

@@ -42,6 +42,13 @@ class DeviceResident(Resident):
         copy: NDArray[Any] = self.tensor.cpu().numpy()
         return copy
 
+    def take(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+        """Copy of the rows ``ids`` in host memory."""
+        chosen: NDArray[Any] = (
+            self.tensor[torch.from_numpy(ids).to(self.tensor.device)].cpu().numpy()
+        )
+        return chosen
+
     def largest(self, team: Team) -> float:
         """Largest absolute value; raises when a value is not finite."""
         step = max(PIECE_BYTES // max(self.tensor.shape[1] * self.tensor.element_size(), 1), 1)

@@ -198,7 +198,7 @@ def _sample(n_rows: int, seed: int) -> NDArray[np.int64]:
 
 
 def _density(k: int, data: Resident, backend: Backend, seed: int) -> NDArray[np.float64]:
-    from topoact_gpu.kernels.quantise.frame import make_frame
+    from topoact_gpu.prepare import frame_of
 
     targets = _sample(data.rows.n_rows, seed)
     if k >= len(targets):
@@ -207,8 +207,8 @@ def _density(k: int, data: Resident, backend: Backend, seed: int) -> NDArray[np.
             "the rows it is measured against"
         )
     every = np.arange(data.rows.n_rows)
-    frame = make_frame(data.table, every, data.largest(backend.team), seed)
-    squares = backend.neighbour_squares(data, data.table, every, targets, k, frame)
+    frame = frame_of(data, None, data.largest(backend.team), seed)
+    squares = backend.neighbour_squares(data, None, every, targets, k, frame)
     distances = np.sqrt(squares[:, k - 1])
     positive = distances[distances > 0]
     if not len(positive):

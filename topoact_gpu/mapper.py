@@ -322,7 +322,7 @@ class _Run:
         """eps of each element, from all rows or from its own."""
         clusterer, seed = self.settings.clusterer, self.settings.cluster_seed
         k = int(clusterer.min_samples)
-        whole = np.arange(prepared.table.n_rows)
+        whole = np.arange(prepared.data.rows.n_rows)
         knee = knee_of(prepared, whole, k, self.backend, seed)
         self.knee = knee.to_dict()
         eps = np.full(elements.n_elements, knee.eps)

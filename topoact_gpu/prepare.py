@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from topoact_gpu.backend import Backend, Prepared
 from topoact_gpu.errors import DataError
 from topoact_gpu.kernels.lens.cpu import ROW_LENSES
-from topoact_gpu.kernels.quantise.frame import make_frame
+from topoact_gpu.kernels.quantise.centre import Frame
+from topoact_gpu.kernels.quantise.frame import make_frame, sample_ids
 from topoact_gpu.kernels.table import make_table
 from topoact_gpu.resident import Resident
 
-__all__ = ["prepare"]
+__all__ = ["frame_of", "prepare"]
 
 
 def prepare(
@@ -36,12 +37,19 @@ def prepare(
         A value that is not finite; a row of zeros with the cosine metric.
     """
     bound = data.largest(backend.team) if largest is None else largest
-    table = data.table
+    norms = None
     if metric == "cosine":
-        table = make_table(data.array, _norms(data, backend))
-        bound = 1.0
-    frame = make_frame(table, np.arange(table.n_rows), bound, seed)
-    return Prepared(data, table, frame, metric, backend.choose_filter(table.n_cols))
+        norms, bound = _norms(data, backend), 1.0
+    frame = frame_of(data, norms, bound, seed)
+    return Prepared(data, norms, frame, metric, backend.choose_filter(data.rows.n_cols))
+
+
+def frame_of(data: Resident, norms: NDArray[np.float64] | None, largest: float, seed: int) -> Frame:
+    """The frame of all rows (divided by their norms), from a seeded sample of them."""
+    ids = sample_ids(data.rows.n_rows, seed)
+    rows = data.take(ids)  # a table holds an address, not the array
+    table = make_table(rows, None if norms is None else norms[ids])
+    return make_frame(table, np.arange(len(ids)), largest, seed)
 
 
 def _norms(data: Resident, backend: Backend) -> NDArray[np.float64]:

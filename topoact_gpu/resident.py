@@ -50,6 +50,10 @@ class Resident:
         """The same for kernels of the processor; valid as long as ``array`` lives."""
         return make_table(self.array)
 
+    def take(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+        """Copy of the rows ``ids``, adjacent in memory."""
+        return np.ascontiguousarray(self.array[ids])
+
     def largest(self, team: Team) -> float:
         """Largest absolute value; raises when a value is not finite."""
         check_finite(self.rows)

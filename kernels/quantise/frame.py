@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from topoact_gpu.kernels.quantise.centre import Frame, centre_rows
 from topoact_gpu.kernels.table import RowTable
 
-__all__ = ["SEGMENTS", "make_frame"]
+__all__ = ["SEGMENTS", "make_frame", "sample_ids"]
 
 SEGMENTS = (32, 64, 96, 128, 192)
 """Prefix lengths, in components, after which a tile may be given up."""
@@ -17,6 +17,13 @@ _MOST_COLUMNS = 16_384
 """Beyond this a basis would take more memory than it is worth."""
 _N_AXES = 8
 """Components used to order rows, kept even where no prefix is."""
+
+
+def sample_ids(n_rows: int, seed: int) -> NDArray[np.int64]:
+    """Rows to make a frame from, ascending: all of them, or a seeded sample."""
+    if n_rows <= _N_SAMPLE:
+        return np.arange(n_rows)
+    return np.sort(np.random.default_rng(seed).choice(n_rows, _N_SAMPLE, replace=False))
 
 
 def make_frame(table: RowTable, ids: NDArray[np.int64], largest: float, seed: int) -> Frame:
