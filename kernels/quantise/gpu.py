@@ -179,7 +179,8 @@ def pack_rows(
     mass = square + (LEAST_NORM * scale.repeat_interleave(block)) ** 2
     slack = SLACK * square + product_error * mass
     terms = _terms(square, lost, live, reach, slack)
-    return Packed(kind, numbers, terms, _block_terms(scale, lost, live, slack))
+    slack, lost = (torch.where(live, each, 0.0).view(-1, block) for each in (slack, lost))
+    return Packed(kind, numbers, terms, _block_terms(scale, lost, slack))
 
 
 def _terms(
@@ -212,13 +213,12 @@ def _terms(
     return torch.where(live, terms, nothing).to(torch.float32)
 
 
-def _block_terms(
-    scale: torch.Tensor, lost: torch.Tensor, live: torch.Tensor, slack: torch.Tensor
-) -> torch.Tensor:
-    """For each block its scale, E (the largest loss) and M (twice the largest slack)."""
-    n_blocks = len(scale)
-    most = torch.where(live, lost, 0.0).view(n_blocks, -1).amax(1)
-    most_slack = torch.where(live, slack + SLACK * lost * lost, 0.0).view(n_blocks, -1).amax(1)
+def _block_terms(scale: torch.Tensor, lost: torch.Tensor, slack: torch.Tensor) -> torch.Tensor:
+    """For each block its scale, E (the largest loss) and M (twice the largest slack).
+
+    ``lost`` and ``slack`` are [n_blocks, block], 0 where there is no row.
+    """
+    most, most_slack = lost.amax(1), (slack + SLACK * lost * lost).amax(1)
     terms = [scale, most * (1 + 2.0**-20), 2 * (1 + 2.0**-20) * most_slack]
     return torch.stack(terms).to(torch.float32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["distance_bounds", "quantise"]
+__all__ = ["distance_bounds", "quantise", "quantise_together"]
 
 
 def quantise(
@@ -49,3 +49,34 @@ def distance_bounds(
     apart = np.linalg.norm(kept[:, None] - kept, axis=2)
     lost_together = lost[:, None] + lost
     return apart - lost_together, apart + lost_together
+
+
+def quantise_together(
+    rows: NDArray[np.float64], *, halves: bool
+) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
+    """Rows of one block as the GPU backend keeps them, with one scale.
+
+    Parameters
+    ----------
+    rows : float64[n_rows, n_cols]
+        Centred.
+    halves : bool
+        float16 numbers, and a power of two above the largest number as scale; else whole numbers
+        up to 127.
+
+    Returns
+    -------
+    numbers : float64[n_rows, n_cols]
+    scale : float
+        A float32 number, 2**-40 at least.
+    lost : float64[n_rows]
+        Norm of ``rows - scale * numbers``.
+    """
+    largest = np.float32(np.abs(rows).max(initial=0.0) / (1 if halves else 127))
+    scale = 2.0 ** float(np.frexp(largest)[1]) if halves and largest else float(largest)
+    scale = max(scale, 2.0**-40)
+    if halves:
+        numbers = (rows / scale).astype(np.float32).astype(np.float16).astype(np.float64)
+    else:
+        numbers = np.floor(rows / scale + 0.5)
+    return numbers, scale, np.linalg.norm(rows - scale * numbers, axis=1)
