@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topoact_gpu.device import Team
+from topoact_gpu.device import Team, single_threaded_blas
 from topoact_gpu.kernels.neighbours import reference
 from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
 from topoact_gpu.kernels.pairs.reference import normalised
@@ -19,8 +19,8 @@ def nearest(X, queries, targets, k, *, norms=None, n_threads=1):
     """The kernel, in a frame of its own."""
     table = make_table(X, norms)
     largest = 1.0 if norms is not None else float(np.abs(X.astype(np.float64)).max())
-    frame = make_frame(table, np.arange(len(X)), largest, 0)
-    with Team(n_threads) as team:
+    with single_threaded_blas(), Team(n_threads) as team:
+        frame = make_frame(table, np.arange(len(X)), largest, 0)
         return neighbour_squares(
             table, queries, targets, k, mean=frame.mean, unit=frame.unit, team=team
         )
