@@ -17,6 +17,7 @@ from topoact_gpu.errors import ParameterError
 from topoact_gpu.kernels.dbscan.groups import (
     COUNTERS,
     Element,
+    GroupResult,
     Room,
     Setting,
     cluster_group,
@@ -40,7 +41,8 @@ _SHARE = 0.8
 """Of the device memory that is free."""
 _MOST_TILES, _MOST_PAIRS = 2**15, 2**22
 _LEAST_TILES = 2**8
-_LEAST_BLOCKS = 64
+_LEAST_BLOCKS, _FEWEST_BLOCKS = 64, 4
+"""Of a window: at first, and after running out of memory."""
 _SLOT_BYTES = 300
 """Of device memory for a row in a window, beside its packed numbers: terms, and what making them
 takes for a moment."""
@@ -55,7 +57,7 @@ class CudaBackend(CpuBackend):
         super().__init__(team)
         self.device = torch_device()
         self.shape = Shape() if self.device.type == "cuda" else Shape(64, 4, 2)
-        self._held: tuple[int, torch.Tensor] | None = None
+        self._held: tuple[NDArray[Any], torch.Tensor] | None = None
         self.notes: list[str] = []
 
     def choose_filter(self, n_cols: int) -> str:
@@ -128,10 +130,12 @@ class CudaBackend(CpuBackend):
         room = self._room(setting)
         while waiting:
             some = _group(waiting, elements, room, setting.shape.block)
-            try:
-                found = cluster_group(setting, [elements[at] for at in some], room)
-            except torch.OutOfMemoryError:
-                room = self._halved(room, setting)
+            found = _attempt(setting, [elements[at] for at in some], room)
+            if found is None:
+                sizes = self._half_of(room)
+                del room  # before the smaller one is made
+                torch.cuda.empty_cache()
+                room = Room.make(*sizes, self.shape, self.device)
                 continue
             counters = found.counters
             for at, labels, core in zip(some, found.labels, found.core, strict=True):
@@ -170,11 +174,11 @@ class CudaBackend(CpuBackend):
 
     def _on_device(self, data: Resident) -> torch.Tensor | None:
         """The rows in device memory, uploaded once; None where they would fill it."""
-        if self._held is None or self._held[0] != id(data.array):
+        if self._held is None or self._held[0] is not data.array:
             self._held = None
             if data.array.nbytes > 0.6 * self._free_bytes():
                 return None
-            self._held = (id(data.array), upload(data.array, self.device))
+            self._held = (data.array, upload(data.array, self.device))
         return self._held[1]
 
     def _free_bytes(self) -> int:
@@ -196,18 +200,15 @@ class CudaBackend(CpuBackend):
         most = max(free // _bytes_per_block(setting), _LEAST_BLOCKS)
         return Room.make(n_tiles, n_pairs, most, self.shape, self.device)
 
-    def _halved(self, room: Room, setting: Setting) -> Room:
+    def _half_of(self, room: Room) -> tuple[int, int, int]:
         """Half of everything; the device's own error where that is too little."""
-        n_tiles = max(len(room.verdicts.kept) // 2, 1)
-        n_pairs, most = len(room.reports.listed) // 2, room.most_blocks // 2
-        del room
-        torch.cuda.empty_cache()
-        if most < 4:
+        most = room.most_blocks // 2
+        if most < _FEWEST_BLOCKS:
             raise torch.OutOfMemoryError(
-                "four blocks of rows do not fit in device memory; free some of it"
+                f"{_FEWEST_BLOCKS} blocks of rows do not fit in device memory; free some of it"
             )
         self.notes.append(f"out of device memory: windows of {most:,} blocks from then on")
-        return Room.make(n_tiles, n_pairs, most, self.shape, self.device)
+        return max(len(room.verdicts.kept) // 2, 1), len(room.reports.listed) // 2, most
 
     def describe(self) -> dict[str, Any]:
         """Device, and what did not go as planned."""
@@ -215,6 +216,17 @@ class CudaBackend(CpuBackend):
         if not interpreted():
             name = torch.cuda.get_device_name(self.device)
         return super().describe() | {"device": "cuda", "gpu": name, "notes": self.notes}
+
+
+def _attempt(setting: Setting, elements: list[Element], room: Room) -> GroupResult | None:
+    """Labels of some elements; None where device memory ran out.
+
+    A function of its own, so that what it held is free again once the error is gone.
+    """
+    try:
+        return cluster_group(setting, elements, room)
+    except torch.OutOfMemoryError:
+        return None
 
 
 def _limits(prepared: Prepared, eps: float) -> tuple[float, tuple[float, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -54,7 +55,9 @@ Source = DeviceSource | HostSource
 
 
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:
-    """The same memory as a tensor, which nothing may write to."""
+    """The same memory as a tensor, which nothing may write to; a copy where torch has no such."""
+    if any(stride < 0 or stride % array.itemsize for stride in array.strides):
+        array = np.ascontiguousarray(array)
     with warnings.catch_warnings():
         # torch warns of arrays that are read-only; nothing here writes to rows.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
