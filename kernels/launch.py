@@ -34,8 +34,7 @@ def on_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
     import torch
 
     if not array.flags.writeable:
-        # torch warns of memory that it may not write; nothing here writes it.
-        array = array.copy() if device.type == "cpu" else array
+        array = array.copy()  # torch warns of memory that it may not write
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 

@@ -6,8 +6,11 @@ import inspect
 import itertools
 import os
 import random
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -37,10 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_interpreter() -> None:
-    """Let Triton's interpreter look through each namespace of the language once.
+    """Let Triton's interpreter do once what it does again and again.
 
-    At every call of a helper it looks for what it has to replace there, though it has replaced it
-    already: three quarters of the time of our kernels.
+    At every call of a helper it looks through the namespaces of the language for what it has to
+    replace, though it has replaced it already: three quarters of the time of our kernels. And it
+    makes a table of types each time it needs one.
     """
     try:
         from triton import language
@@ -57,7 +61,27 @@ def _quick_interpreter() -> None:
             if getattr(package, name) is member:
                 interpreter._patch_attr(package, name, member, builder, scope)
 
-    interpreter._patch_builtin = patch_builtin
+    of_scalar = cache(interpreter._get_np_dtype)
+    of_pointer = interpreter._get_np_dtype(language.pointer_type(language.int8))
+
+    def np_dtype(kind: Any) -> Any:
+        return of_pointer if kind.scalar.is_ptr() else of_scalar(kind.scalar)
+
+    patch_lang, ready = interpreter._patch_lang, set()
+
+    def patch_for_kernel(kernel: Any) -> Any:
+        ready.clear()
+        return patch_lang(kernel)
+
+    def call(helper: Any, *args: Any, **kwargs: Any) -> Any:
+        if helper not in ready:
+            patch_lang(helper.fn)
+            ready.add(helper)
+        return helper.rewrite()(*args, **kwargs)
+
+    interpreter._patch_builtin, interpreter._patch_lang = patch_builtin, patch_for_kernel
+    interpreter._get_np_dtype = np_dtype
+    interpreter.InterpretedFunction.__call__ = call
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +113,119 @@ def _shuffled(seed: int) -> Iterator[None]:
         set_program(*programs.pop())
 
     with mock.patch.multiple(builder, set_grid_dim=start, set_grid_idx=go_on):
+        yield
+
+
+class _Turns:
+    """Programs of a kernel as threads, of which one runs at a time."""
+
+    def __init__(self, seed: int, builder: Any) -> None:
+        self.generator, self.builder = random.Random(seed), builder
+        self.live: list[threading.Semaphore] = []
+
+    def run(self, programs: list[tuple[int, ...]], work: Callable[[], Any]) -> None:
+        """Do ``work`` once for each program, for some of them at once."""
+        self.generator.shuffle(programs)
+        self.waiting, self.work, self.done = programs, work, threading.Event()
+        self.results: list[Future[None]] = []
+        n_at_once = self.generator.randint(2, 6)
+        with ThreadPoolExecutor(n_at_once) as self.pool:
+            for _ in range(min(n_at_once, len(programs))):
+                self._start()
+            self._next().release()
+            self.done.wait()
+        for result in self.results:
+            result.result()
+
+    def _start(self) -> None:
+        turn = threading.Semaphore(0)
+        self.live.append(turn)
+        self.results.append(self.pool.submit(self._one, self.waiting.pop(), turn))
+
+    def _one(self, program: tuple[int, ...], turn: threading.Semaphore) -> None:
+        turn.acquire()
+        try:
+            self.own = turn
+            self.builder.set_grid_idx(*program)
+            self.work()
+        finally:
+            self.live.remove(turn)
+            if self.waiting:
+                self._start()
+            if self.live:
+                self._next().release()
+            else:
+                self.done.set()
+
+    def _next(self) -> threading.Semaphore:
+        return self.generator.choice(self.live)
+
+    def pass_on(self) -> None:
+        """Let any program run on, this one or another."""
+        own, program, following = self.own, self.builder.grid_idx, self._next()
+        if following is not own:
+            following.release()
+            own.acquire()
+            self.own = own
+            self.builder.set_grid_idx(*program)
+
+
+@pytest.fixture(scope="session")
+def interleaved() -> Callable[[int], AbstractContextManager[None]]:
+    """``with interleaved(seed):`` some programs run at once, and take turns at every atomic.
+
+    Atomics of many elements are done in two parts, with others' in between. A device needs none
+    of that: nothing is changed there.
+    """
+    return _interleaved
+
+
+@contextmanager
+def _interleaved(seed: int) -> Iterator[None]:
+    if not interpreted():
+        yield
+        return
+    import numpy as np
+    from triton.runtime import interpreter
+
+    builder = interpreter.interpreter_builder
+    turns, atomic = _Turns(seed, builder), builder.create_atomic_rmw
+
+    def in_parts(op: Any, ptr: Any, val: Any, mask: Any, *how: Any) -> Any:
+        turns.pass_on()
+        shape = np.shape(mask.data)
+        if not shape:
+            return atomic(op, ptr, val, mask, *how)
+        early = np.array([turns.generator.random() < 0.5 for _ in range(mask.data.size)])
+        early = early.reshape(shape)
+        first = atomic(op, ptr, val, interpreter.TensorHandle(mask.data & early, mask.dtype), *how)
+        turns.pass_on()
+        rest = interpreter.TensorHandle(mask.data & ~early, mask.dtype)
+        result = atomic(op, ptr, val, rest, *how)
+        result.data = np.where(early, first.data, result.data)
+        return result
+
+    def call(executor: Any, *args: Any, **kwargs: Any) -> None:
+        """As the interpreter's own, for arguments in host memory."""
+        names = inspect.getfullargspec(executor.fn).args
+        given = {name: value for name, value in kwargs.items() if name in names}
+        scope = interpreter._patch_lang(executor.fn)
+        try:
+            bound = inspect.getcallargs(executor.fn, *args, **given)
+            for name in set(bound) - set(executor.constexprs):
+                bound[name] = interpreter._implicit_cvt(bound[name])
+            grid = executor.grid(bound) if callable(executor.grid) else executor.grid
+            grid = (*grid, 1, 1)[:3]
+            builder.set_grid_dim(*grid)
+            programs = list(itertools.product(*map(range, grid)))
+            turns.run(programs, lambda: executor.fn(**bound))
+        finally:
+            scope.restore()
+
+    with (
+        mock.patch.object(interpreter.GridExecutor, "__call__", call),
+        mock.patch.object(builder, "create_atomic_rmw", in_parts),
+    ):
         yield
 
 

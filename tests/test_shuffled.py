@@ -1,4 +1,4 @@
-"""The order of a kernel's programs: `shuffled` changes it where a test depends on it."""
+"""The order of a kernel's programs: `shuffled` changes it, `interleaved` has some run at once."""
 
 from __future__ import annotations
 
@@ -35,6 +35,41 @@ def test_programs_run_once_each_in_an_order_of_the_seed(shuffled):
             assert sorted(take_numbers()) == list(range(12))
     assert orders[0] == orders[1] != orders[2]
     assert list(range(12)) not in orders
+    assert take_numbers() == list(range(12))
+
+
+@triton.jit
+def _add_carelessly(total, counter, N: tl.constexpr):
+    """One to each counter by an atomic, and to each total by a load and a store."""
+    at = tl.arange(0, N)
+    before = tl.load(total + at)
+    tl.atomic_add(counter + at, 1)
+    tl.store(total + at, before + 1)
+
+
+@triton.jit
+def _fail(counter):
+    if tl.atomic_add(counter, 1) == 3:
+        tl.load(counter).no_such_thing()
+
+
+@pytest.mark.skipif(not interpreted(), reason="a device does so by itself")
+def test_interleaved_programs_meet_at_atomics(interleaved):
+    orders = []
+    for seed in (0, 0, 1):
+        with interleaved(seed):
+            orders.append(take_numbers())
+        assert sorted(orders[-1]) == list(range(12))
+    assert orders[0] == orders[1] != orders[2]
+    total, counter = torch.zeros((2, 8), dtype=torch.int32)
+    _add_carelessly[(20,)](total, counter, N=8)
+    assert total.tolist() == counter.tolist() == [20] * 8
+    with interleaved(0):
+        _add_carelessly[(20,)](total, counter, N=8)
+    assert counter.tolist() == [40] * 8
+    assert total.max() < 40
+    with interleaved(0), pytest.raises(AttributeError, match="no_such_thing"):
+        _fail[(9,)](torch.zeros(1, dtype=torch.int32))
     assert take_numbers() == list(range(12))
 
 

@@ -21,6 +21,7 @@ from topoact_gpu.kernels.cover import gpu as cover
 from topoact_gpu.kernels.dbscan.groups import (
     COUNTERS,
     Element,
+    GroupResult,
     Room,
     Setting,
     cluster_group,
@@ -54,7 +55,8 @@ _LENS_BYTES = 2**28
 _MOST_PARTS = 64
 _MOST_TILES, _MOST_PAIRS = 2**15, 2**22
 _LEAST_TILES = 2**8
-_LEAST_BLOCKS = 64
+_LEAST_BLOCKS, _FEWEST_BLOCKS = 64, 4
+"""Of a window: at first, and after running out of memory."""
 _SLOT_BYTES = 300
 """Of device memory for a row in a window, beside its packed numbers: terms, and what making them
 takes for a moment."""
@@ -283,10 +285,12 @@ class CudaBackend(CpuBackend):
         room = self._room(setting)
         while waiting:
             some = _group(waiting, elements, room, setting.shape.block)
-            try:
-                found = cluster_group(setting, [elements[at] for at in some], room)
-            except torch.OutOfMemoryError:
-                room = self._halved(room, setting)
+            found = _attempt(setting, [elements[at] for at in some], room)
+            if found is None:
+                sizes = self._half_of(room)
+                del room  # before the smaller one is made
+                torch.cuda.empty_cache()
+                room = Room.make(*sizes, self.shape, self.device)
                 continue
             counters = found.counters
             for at, labels, core in zip(some, found.labels, found.core, strict=True):
@@ -351,18 +355,15 @@ class CudaBackend(CpuBackend):
         most = max(free // _bytes_per_block(setting), _LEAST_BLOCKS)
         return Room.make(n_tiles, n_pairs, most, self.shape, self.device)
 
-    def _halved(self, room: Room, setting: Setting) -> Room:
+    def _half_of(self, room: Room) -> tuple[int, int, int]:
         """Half of everything; the device's own error where that is too little."""
-        n_tiles = max(len(room.verdicts.kept) // 2, 1)
-        n_pairs, most = len(room.reports.listed) // 2, room.most_blocks // 2
-        del room
-        torch.cuda.empty_cache()
-        if most < 4:
+        most = room.most_blocks // 2
+        if most < _FEWEST_BLOCKS:
             raise torch.OutOfMemoryError(
-                "four blocks of rows do not fit in device memory; free some of it"
+                f"{_FEWEST_BLOCKS} blocks of rows do not fit in device memory; free some of it"
             )
         self.notes.append(f"out of device memory: windows of {most:,} blocks from then on")
-        return Room.make(n_tiles, n_pairs, most, self.shape, self.device)
+        return max(len(room.verdicts.kept) // 2, 1), len(room.reports.listed) // 2, most
 
     def describe(self) -> dict[str, Any]:
         """Device, and what did not go as planned."""
@@ -370,6 +371,17 @@ class CudaBackend(CpuBackend):
         if not interpreted():
             name = torch.cuda.get_device_name(self.device)
         return super().describe() | {"device": "cuda", "gpu": name, "notes": self.notes}
+
+
+def _attempt(setting: Setting, elements: list[Element], room: Room) -> GroupResult | None:
+    """Labels of some elements; None where device memory ran out.
+
+    A function of its own, so that what it held is free again once the error is gone.
+    """
+    try:
+        return cluster_group(setting, elements, room)
+    except torch.OutOfMemoryError:
+        return None
 
 
 def _limits(prepared: Prepared, eps: float) -> tuple[float, tuple[float, float]]:

@@ -56,8 +56,8 @@ Source = DeviceSource | HostSource
 
 
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:
-    """The same memory as a tensor, which nothing may write to; reversed rows are copied."""
-    if array.strides[0] < 0:  # torch has no such tensors
+    """The same memory as a tensor, which nothing may write to; a copy where torch has no such."""
+    if any(stride < 0 or stride % array.itemsize for stride in array.strides):
         array = np.ascontiguousarray(array)
     with warnings.catch_warnings():
         # torch warns of arrays that are read-only; nothing here writes to rows.

@@ -70,9 +70,9 @@ def _append(target, end, marked, first, second):
     ones = marked.to(tl.int32)
     in_row = tl.sum(ones, 1)
     before = tl.cumsum(in_row, 0) - in_row
-    place = end + (before[:, None] + tl.cumsum(ones, 1) - 1)
-    tl.store(target + 2 * place, first[:, None] + 0 * ones, mask=marked)
-    tl.store(target + 2 * place + 1, second[None, :] + 0 * ones, mask=marked)
+    own = target + 2 * end + 2 * (before[:, None] + tl.cumsum(ones, 1) - 1)
+    tl.store(own, first[:, None] + 0 * ones, mask=marked)
+    tl.store(own + 1, second[None, :] + 0 * ones, mask=marked)
 
 
 @triton.jit
@@ -117,8 +117,8 @@ def _report_inside(
 
 @triton.jit
 def _report_strip(
-    strips, table, kept, slots, degree, parent, pending, n_pending, min_samples, listed, capacity,
-    again, ends, BLOCK: tl.constexpr, ROWS: tl.constexpr, SECOND: tl.constexpr,
+    strips, table, kept, slots, known, degree, parent, pending, n_pending, min_samples, listed,
+    capacity, again, ends, BLOCK: tl.constexpr, ROWS: tl.constexpr, SECOND: tl.constexpr,
     NONE: tl.constexpr,
 ):  # fmt: skip
     strip = tl.load(strips + tl.program_id(0))
@@ -136,10 +136,9 @@ def _report_strip(
         possible = verdict > 0
         if SECOND:  # pairs inside a block of slots were reported in the first round
             possible = possible & ((slot_i // BLOCK)[:, None] != (slot_j // BLOCK)[None, :])
-        core_i = some_i & (tl.load(degree + slot_i, mask=some_i, other=0) >= min_samples)
-        core_j = some_j & (tl.load(degree + slot_j, mask=some_j, other=0) >= min_samples)
-        joined = find(parent, slot_i, core_i)[:, None] == find(parent, slot_j, core_j)[None, :]
-        settled = possible & joined & core_i[:, None] & core_j[None, :]
+        known_i = tl.load(known + slot_i, mask=some_i, other=-1)
+        known_j = tl.load(known + slot_j, mask=some_j, other=-1)
+        settled = possible & (known_i[:, None] == known_j[None, :]) & (known_i >= 0)[:, None]
         possible = possible & (settled == 0)
         undecided = possible & (verdict == 2)
         inside = possible & (verdict == 1)
@@ -171,6 +170,7 @@ def report_strips(
     judged: Judged,
     strips: torch.Tensor,
     slots: torch.Tensor,
+    known: torch.Tensor,
     *,
     second: bool,
 ) -> Reported:
@@ -185,6 +185,9 @@ def report_strips(
         See `strips_of`.
     slots : int32[n_places]
         Slot of the row at each place.
+    known : int32[n_slots]
+        Root of each slot that is known to be core, -1 for the others, as it was before (what is
+        so stays so); `forest` changes meanwhile, and is not asked for it.
     second : bool
         Pairs whose slots lie in one block were reported before: leave them out.
 
@@ -203,7 +206,7 @@ def report_strips(
     reports.ends[1] = capacity
     if len(strips):
         _report_strip[(len(strips),)](
-            strips, judged.table, judged.kept, slots, forest.degree, forest.parent,
+            strips, judged.table, judged.kept, slots, known, forest.degree, forest.parent,
             forest.pending, forest.n_pending, forest.min_samples, reports.listed, capacity,
             reports.again, reports.ends, BLOCK=judged.table.shape[1], ROWS=_ROWS, SECOND=second,
             NONE=2**31 - 1, maxnreg=_REGISTERS,
@@ -217,9 +220,10 @@ def report_strips(
 def ahead() -> list[tuple[str, Any, dict[str, str], dict[str, Any], dict[str, Any]]]:
     """What is launched, for compiling it ahead of time."""
     types = {
-        "strips": "*i32", "table": "*i8", "kept": "*i32", "slots": "*i32", "degree": "*i32",
-        "parent": "*i32", "pending": "*i32", "n_pending": "*i64", "min_samples": "i32",
-        "listed": "*i32", "capacity": "i64", "again": "*i32", "ends": "*i64",
+        "strips": "*i32", "table": "*i8", "kept": "*i32", "slots": "*i32", "known": "*i32",
+        "degree": "*i32", "parent": "*i32", "pending": "*i32", "n_pending": "*i64",
+        "min_samples": "i32", "listed": "*i32", "capacity": "i64", "again": "*i32",
+        "ends": "*i64",
     }  # fmt: skip
     entries: list[Any] = []
     for second in (False, True):

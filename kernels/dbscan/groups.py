@@ -108,7 +108,7 @@ class Room:
     verdicts: Verdicts
     reports: Reports
     most_blocks: int
-    """Blocks of rows in a window."""
+    """Blocks of rows in a window; two at least."""
 
     @classmethod
     def make(
@@ -206,7 +206,8 @@ class _Group:
     def _make_slots(self) -> _Slots:
         sizes = np.array([len(element.ids) for element in self.elements], np.int64)
         n_blocks = -(-sizes // self.block)
-        two_rounds = n_blocks >= _TWO_ROUNDS
+        # What no window holds whole has its second round in parts.
+        two_rounds = n_blocks >= min(_TWO_ROUNDS, self.room.most_blocks + 1)
         order = self._spatial_order(sizes, two_rounds)
         group = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(self.device)
         starts = torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)])).to(self.device)
@@ -299,10 +300,9 @@ class _Group:
         The drawn rows have met everybody. Components of a block or more come last, one after
         another; the rest stays in spatial order.
         """
-        roots, core = self._roots()
-        sizes = torch.bincount(roots[core].long(), minlength=len(roots))
-        large = core & (sizes[roots.long()] >= self.block)
-        key = torch.where(large, roots.long(), -1)
+        key = self._known_roots().long()
+        sizes = torch.bincount(key[key >= 0], minlength=len(key))
+        key[sizes[key] < self.block] = -1
         parts, blocks = [], [0]
         for element in np.flatnonzero(self.slots.two_rounds):
             low, high = self.slots.blocks[element : element + 2] * self.block
@@ -315,11 +315,11 @@ class _Group:
             blocks.append(blocks[-1] + n_blocks)
         return torch.cat(parts), np.array(blocks)
 
-    def _roots(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Root of each slot, and whether it is known to be core."""
+    def _known_roots(self) -> torch.Tensor:
+        """Root of each slot that is known to be core, else -1; int32[n_slots]."""
         forest = self.forest
         core = (forest.degree >= forest.min_samples) & (self.slots.group >= 0)
-        return roots_of(forest.parent), core
+        return torch.where(core, roots_of(forest.parent), -1)
 
     def _second_round(self, places: torch.Tensor, firsts: NDArray[np.int64]) -> None:
         """All tiles that are left."""
@@ -348,25 +348,23 @@ class _Group:
         finer: Packed | None = None
         for some in in_launches(tiles, len(self.room.verdicts.kept)):
             launch = torch.from_numpy(some).to(self.device)
-            roots = self._block_roots(slots)
+            known = self._known_roots()
             open_ = self._most_open(window.packed.kind)
-            coarse = self._judge(window, window.packed, launch, roots, open_, second=second)
+            coarse = self._judge(window, window.packed, launch, known, open_, second=second)
             if len(coarse):
                 if finer is None:
                     finer = self._pack(window.rows, window.reach, HALF)
                 self.counters["coarse_tiles"] += len(coarse)
-                self._judge(window, finer, coarse, roots, 2**31 - 1, second=second)
+                self._judge(window, finer, coarse, known, 2**31 - 1, second=second)
 
     def _most_open(self, kind: str) -> int:
         """Undecided pairs from which on a finer product is worth its while, if there is one."""
         finer = kind != HALF and self.setting.half_error is not None
         return self.setting.most_open if finer else 2**31 - 1
 
-    def _block_roots(self, slots: torch.Tensor) -> torch.Tensor:
+    def _block_roots(self, slots: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """Root of each block of the window whose rows are all core and joined, else -1."""
-        roots, core = self._roots()
-        at = slots.clamp(min=0).long()
-        own = torch.where(core[at] & (slots >= 0), roots[at], -1).view(-1, self.block)
+        own = torch.where(slots >= 0, known[slots.clamp(min=0).long()], -1).view(-1, self.block)
         # Where there is no row, anything agrees.
         some = torch.where((slots >= 0).view(-1, self.block), own, own.amax(1, keepdim=True))
         return torch.where(some.amin(1) == some.amax(1), some.amin(1), -1)
@@ -376,13 +374,14 @@ class _Group:
         window: _Window,
         packed: Packed,
         tiles: torch.Tensor,
-        roots: torch.Tensor,
+        known: torch.Tensor,
         most_open: int,
         *,
         second: bool,
     ) -> torch.Tensor:
         """Judge and report tiles; those put off for a finer product are returned."""
         n_cols = self.setting.source.n_cols
+        roots = self._block_roots(window.slots, known)
         judged = judge_tiles(
             self.room.verdicts, packed, tiles, roots, n_cols=n_cols, most_open=most_open
         )
@@ -391,14 +390,16 @@ class _Group:
         self.counters["tiles"] += len(tiles) - judged.n_settled
         self.counters["settled_tiles"] += judged.n_settled
         self.counters["tested"] += (len(tiles) - judged.n_settled) * pairs
-        self._report(window, judged, second=second)
+        self._report(window, judged, known, second=second)
         return coarse
 
-    def _report(self, window: _Window, judged: Judged, *, second: bool) -> None:
+    def _report(
+        self, window: _Window, judged: Judged, known: torch.Tensor, *, second: bool
+    ) -> None:
         strips = strips_of(judged)
         while len(strips):
             reported = report_strips(
-                self.room.reports, self.forest, judged, strips, window.slots, second=second
+                self.room.reports, self.forest, judged, strips, window.slots, known, second=second
             )
             strips = reported.again.clone()
             undecided = reported.undecided
@@ -407,6 +408,8 @@ class _Group:
             self.counters["settled"] += reported.n_settled
             self.counters["undecided"] += len(undecided)
             self.counters["within"] += reported.n_inside + len(inside)
+            if len(strips):
+                known = self._known_roots()
 
     # Results
 

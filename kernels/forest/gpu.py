@@ -64,16 +64,18 @@ def empty_forest(n_slots: int, min_samples: int, most: int, device: torch.device
 
 @triton.jit
 def find(parent, slots, live):
-    """Roots of slots. Reads go past the first-level cache: a stale line would never end a loop."""
+    """Roots of slots.
+
+    What other programs change is read by atomics. Several threads hold the same element of a
+    small tensor, and each would load for itself: some would then leave the loop before others.
+    An atomic has one answer for all of them.
+    """
     at = slots
-    above = tl.load(parent + at, mask=live, other=0, volatile=True)
-    above = tl.where(live, above, at)
-    moving = tl.max((above != at).to(tl.int32), 0)
-    while moving > 0:
-        at = above
-        above = tl.load(parent + at, mask=live, other=0, volatile=True)
-        above = tl.where(live, above, at)
-        moving = tl.max((above != at).to(tl.int32), 0)
+    moving = live
+    while tl.max(moving.to(tl.int32), 0) > 0:
+        above = tl.atomic_add(parent + at, 0, mask=moving, sem="relaxed")
+        moving = moving & (above != at)
+        at = tl.where(moving, above, at)
     return at
 
 
