@@ -2,7 +2,8 @@
 
 The images are crops of the photographs that the scikit-image and scikit-learn wheels ship, written
 as JPEGs into the cache. Both read with the same number of threads and run the same network to the
-end in batches of the same size; the loop keeps nothing, capture takes three layers and writes a store.
+end in batches of the same size; the loop keeps nothing, capture takes three layers and writes a
+store.
 """
 
 from __future__ import annotations
