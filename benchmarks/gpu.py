@@ -1,4 +1,4 @@
-"""Everything that can be measured on one GPU, in one script of less than eight minutes.
+"""Everything that can be measured on one GPU, in one script; not run on one yet.
 
     python benchmarks/gpu.py              # on a machine with torch, Triton and a CUDA device
     TRITON_INTERPRET=1 python benchmarks/gpu.py --small    # the same steps, tiny, without one
