@@ -13,9 +13,10 @@ from sklearn.cluster import DBSCAN as Theirs
 from threadpoolctl import threadpool_limits
 
 from topoact_gpu import DBSCAN
-from topoact_gpu.cpu import CpuBackend, problem_of
+from topoact_gpu.cpu import CpuBackend
 from topoact_gpu.device import Team
 from topoact_gpu.errors import DataError, ParameterError
+from topoact_gpu.intervals import problem_of
 from topoact_gpu.kernels.dbscan import filters, reference
 from topoact_gpu.kernels.dbscan.filters import FILTERS as ALL_FILTERS
 from topoact_gpu.kernels.dbscan.filters import available_filters, choose_filter

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topoact_gpu.cpu import CpuBackend, problem_of
+from topoact_gpu.cpu import CpuBackend
 from topoact_gpu.device import Team, interpreted
+from topoact_gpu.intervals import problem_of
 from topoact_gpu.kernels.dbscan.interval import cluster_rows
 from topoact_gpu.kernels.dbscan.reference import labels_from_neighbours
 from topoact_gpu.kernels.launch import on_device, on_host, torch_device

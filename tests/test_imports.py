@@ -19,11 +19,11 @@ PACKAGE = "topoact_gpu"
 
 LAYERS = (
     {"errors", "_numba_cache"},
-    {"device", "files", "timing"},
+    {"device", "files", "timing", "room"},
     {"kernels"},
-    {"rows", "resident", "source", "device_rows", "libraries"},
+    {"rows", "resident", "streamed", "buckets", "bucketed", "source", "device_rows", "libraries"},
     {"backend"},
-    {"cpu", "prepare"},
+    {"cpu", "prepare", "near", "intervals"},
     {"cuda"},
     {"devices"},
     {"activations"},

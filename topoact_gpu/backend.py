@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.table import RowTable, make_table
 from topoact_gpu.resident import Resident
 from topoact_gpu.rows import Rows
+
+if TYPE_CHECKING:
+    from topoact_gpu.cover import CoverElements
 
 __all__ = ["Backend", "Prepared"]
 
@@ -75,6 +79,10 @@ class Backend(Protocol):
 
     def hold(self, rows: Rows, budget_bytes: int) -> AbstractContextManager[Resident]:
         """Rows where this backend's kernels reach them; see :func:`.resident.resident`."""
+        ...
+
+    def spread(self, data: Resident, elements: CoverElements, folder: Path) -> Resident:
+        """Rows where the elements of a cover are read quickly; the same rows, if they are held."""
         ...
 
     def row_lens(self, data: Resident, code: int) -> NDArray[np.float64]:

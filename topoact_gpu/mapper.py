@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +16,7 @@ from sklearn.utils.validation import _check_feature_names
 
 from topoact_gpu import __version__
 from topoact_gpu.backend import Backend, Prepared
+from topoact_gpu.bucketed import Bucketed
 from topoact_gpu.cluster import (
     DBSCAN,
     OWN_METRICS,
@@ -26,11 +29,13 @@ from topoact_gpu.device import resolve_budget, resolve_device, resolve_threads
 from topoact_gpu.devices import open_backend
 from topoact_gpu.errors import DataError, ParameterError
 from topoact_gpu.graph import MapperGraph
+from topoact_gpu.intervals import local_view
 from topoact_gpu.lens import compute_lens, given_lens, parse_lens
 from topoact_gpu.nodes import minimum_rows, nodes_from_labels
 from topoact_gpu.prepare import prepare
 from topoact_gpu.resident import Resident
 from topoact_gpu.rows import as_rows
+from topoact_gpu.streamed import Streamed
 from topoact_gpu.timing import Stages
 
 __all__ = ["Mapper"]
@@ -212,6 +217,7 @@ class _Run:
         self.backend, self.team = backend, backend.team
         self.clustering: dict[str, Any] = {}
         self.knee: dict[str, Any] | None = None
+        self.where = ""
 
     def everything(self, data: Resident, lens_values: ArrayLike | None) -> None:
         """All stages in order."""
@@ -223,7 +229,8 @@ class _Run:
             self._tell("cover", 0, 1)
             elements = self._cover()
             self._tell("cover", 1, 1)
-        labels = self._labels(data, elements, bound)
+        with tempfile.TemporaryDirectory(prefix="topoact-") as scratch:
+            labels = self._labels(data, elements, bound, Path(scratch))
         with self.stages.stage("nerve"):
             self._tell("nerve", 0, 1)
             self.graph = self._graph(labels, elements)
@@ -272,15 +279,17 @@ class _Run:
         return elements
 
     def _labels(
-        self, data: Resident, elements: CoverElements, bound: float | None
+        self, data: Resident, elements: CoverElements, bound: float | None, scratch: Path
     ) -> list[NDArray[np.int64]]:
         if not self.settings.own:
+            spread = self._spread(data, elements, scratch)
             with self.stages.stage("cluster"):
-                return self._foreign_labels(data, elements)
+                return self._foreign_labels(spread, elements)
         clusterer = self.settings.clusterer
         with self.stages.stage("prepare"):
             seed = self.settings.cluster_seed
             prepared = prepare(data, clusterer.metric, self.backend, seed=seed, largest=bound)
+        prepared = replace(prepared, data=self._spread(data, elements, scratch))
         eps = np.full(elements.n_elements, np.nan)
         if isinstance(clusterer.eps, str):
             with self.stages.stage("knee"):
@@ -289,6 +298,17 @@ class _Run:
             eps[:] = float(clusterer.eps)
         with self.stages.stage("cluster"):
             return self._own_labels(prepared, elements, eps)
+
+    def _spread(self, data: Resident, elements: CoverElements, scratch: Path) -> Resident:
+        """Rows where the elements are read quickly."""
+        if not isinstance(data, Streamed):
+            return data
+        with self.stages.stage("bucket"):
+            self._tell("bucket", 0, 1)
+            spread = self.backend.spread(data, elements, scratch)
+            self._tell("bucket", 1, 1)
+        self.where = spread.where
+        return spread
 
     def _own_labels(
         self, prepared: Prepared, elements: CoverElements, eps: NDArray[np.float64]
@@ -332,7 +352,8 @@ class _Run:
         for at in range(elements.n_elements):
             self._tell("knee", at, elements.n_elements)
             try:
-                eps[at] = knee_of(prepared, elements.element_rows(at), k, self.backend, seed).eps
+                own, places = local_view(prepared, elements.element_rows(at))
+                eps[at] = knee_of(own, places, k, self.backend, seed).eps
             except DataError:
                 without.append(int(elements.element_id[at]))
         self.knee |= {"per_interval": eps.tolist(), "intervals_without_knee": without}
@@ -351,7 +372,7 @@ class _Run:
             ids = elements.element_rows(at)
             if len(ids) < fewest:
                 return np.full(len(ids), -1, np.int64)
-            return np.asarray(clone(clusterer).fit_predict(data.rows.take(ids)))
+            return np.asarray(clone(clusterer).fit_predict(_taken(data, ids)))
 
         self.clustering = {"n_intervals": total, "clusterer": repr(clusterer)}
         return self.team.map(work, range(total), lambda done: self._tell("cluster", done, total))
@@ -406,7 +427,7 @@ class _Run:
             "implementation": {
                 **self.backend.describe(),
                 "budget_bytes": settings.budget,
-                "rows": data.where,
+                "rows": self.where or data.where,
                 "dbscan": "own" if settings.own else type(settings.clusterer).__name__,
             },
             "n_rows": data.rows.n_rows,
@@ -419,6 +440,14 @@ class _Run:
             "clustering": self.clustering,
             "knee": self.knee,
         }
+
+
+def _taken(data: Resident, ids: NDArray[np.int64]) -> NDArray[Any]:
+    """Rows of an element, ascending."""
+    if not isinstance(data, Bucketed):
+        return data.rows.take(ids)
+    array, places = data.gather(ids)
+    return array[places]
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,8 @@ layers of our store, and gives `Rows`: blocks of rows as numpy arrays, read only
 from __future__ import annotations
 
 from collections.abc import Iterator
+from mmap import mmap
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,6 +53,8 @@ class Rows:
         strides); None where they have to be read (Zarr, foreign byte order).
     tensor : torch.Tensor or None
         The rows themselves where they lie in a GPU's memory.
+    mapped : (Path, int) or None
+        File and offset of rows that are mapped into memory; ``array`` is set too.
     """
 
     def __init__(
@@ -61,7 +65,9 @@ class Rows:
         array: NDArray[Any] | None = None,
         source: _Source | None = None,
         tensor: Any = None,
+        mapped: tuple[Path, int] | None = None,
     ) -> None:
+        self.mapped = mapped
         self.n_rows, self.n_cols = (int(n) for n in shape)
         self.dtype = dtype
         self.array = array
@@ -85,6 +91,12 @@ class Rows:
     def nbytes(self) -> int:
         """Bytes of all rows in their own dtype."""
         return self.n_rows * self.n_cols * self.dtype.itemsize
+
+    def from_storage(self) -> Rows:
+        """The same rows read from their file, not through a mapping that fills memory."""
+        if self.mapped is None:
+            return self
+        return Rows(self.shape, self.dtype, source=_FileSource(self))
 
     def block(self, start: int, stop: int) -> NDArray[Any]:
         """Rows ``start`` to ``stop``; a view where the rows are addressable, never to be written.
@@ -180,6 +192,30 @@ class ZarrSource:
         )
 
 
+class _FileSource:
+    """Rows one after another in a file, from an offset on."""
+
+    chunk_rows = 1
+
+    def __init__(self, rows: Rows) -> None:
+        assert rows.mapped is not None
+        self.path, self.offset = rows.mapped
+        self.n_cols, self.dtype = rows.n_cols, rows.dtype
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows start to stop."""
+        n_bytes, wanted = self.n_cols * self.dtype.itemsize, (stop - start) * self.n_cols
+        try:
+            found = np.fromfile(
+                self.path, self.dtype, count=wanted, offset=self.offset + start * n_bytes
+            )
+        except OSError as error:
+            raise StoreError(f"reading {self.path} failed: {error.strerror or error}") from error
+        if len(found) < wanted:
+            raise StoreError(f"{self.path} is shorter than it was; restore the file from a copy")
+        return found.reshape(-1, self.n_cols)
+
+
 class _SwappedSource:
     """An array in foreign byte order, converted block by block."""
 
@@ -261,7 +297,17 @@ def _from_any(X: Any) -> Rows:
         return _from_zarr(X)
     if is_on_gpu(X):
         return _from_gpu(X)
-    return _from_array(_to_array(X))
+    return _from_array(_to_array(X), _mapping(X))
+
+
+def _mapping(X: Any) -> tuple[Path, int] | None:
+    """File and offset of a memmap whose rows lie in it one after another."""
+    # A part of a mapped array keeps the offset of the whole: only the whole is mapped directly.
+    base: Any = getattr(X, "base", None)
+    if not isinstance(X, np.memmap) or not isinstance(base, mmap) or not X.flags.c_contiguous:
+        return None
+    path = Path(str(X.filename))
+    return (path, int(X.offset)) if path.is_file() else None
 
 
 def is_on_gpu(X: Any) -> bool:
@@ -300,7 +346,7 @@ def _from_zarr(X: Any) -> Rows:
     return Rows(X.shape, dtype, source=source)
 
 
-def _from_array(array: NDArray[Any]) -> Rows:
+def _from_array(array: NDArray[Any], mapped: tuple[Path, int] | None = None) -> Rows:
     if array.dtype.kind == "O":
         array = _numbers_from_objects(array)
     dtype = _row_dtype(array.dtype)
@@ -309,7 +355,7 @@ def _from_array(array: NDArray[Any]) -> Rows:
         return Rows(array.shape, dtype, array=array.view(np.uint8))
     if not array.dtype.isnative:
         return Rows(array.shape, dtype, source=_SwappedSource(array))
-    return Rows(array.shape, dtype, array=array)
+    return Rows(array.shape, dtype, array=array, mapped=mapped)
 
 
 def _to_array(X: Any) -> NDArray[Any]:

@@ -28,7 +28,7 @@ from topoact_gpu.kernels.dbscan.forest import (
     labels_from_forest,
     settled,
 )
-from topoact_gpu.kernels.dbscan.packing import Packer, Problem
+from topoact_gpu.kernels.dbscan.packing import Packer, Problem, Window
 from topoact_gpu.kernels.dbscan.plan import Plan, best_plan, probe_prefix
 from topoact_gpu.kernels.dbscan.tiles import (
     CHUNK_ROWS,
@@ -73,8 +73,20 @@ class Clustered:
     counters: dict[str, int]
 
 
-def cluster_rows(problem: Problem, ids: NDArray[np.int64], team: Team) -> Clustered:
-    """DBSCAN labels of rows ``ids`` (ascending), by all threads of ``team`` together."""
+def cluster_rows(
+    problem: Problem, ids: NDArray[np.int64], team: Team, window: Window | None = None
+) -> Clustered:
+    """DBSCAN labels of rows ``ids``, by all threads of ``team`` together.
+
+    Parameters
+    ----------
+    problem : Problem
+    ids : int64[n]
+        Places of the rows in the problem's table, in the order of their row numbers.
+    team : Team
+    window : Window, optional
+        Brings rows into the table; ``ids`` then says only how many there are.
+    """
     if len(ids) > _MOST_ROWS:
         raise CapacityError(
             f"one interval may have at most {_MOST_ROWS:,} rows, got {len(ids):,}; "
@@ -82,11 +94,12 @@ def cluster_rows(problem: Problem, ids: NDArray[np.int64], team: Team) -> Cluste
         )
     forest = empty_forest(len(ids), problem.min_samples)
     if len(ids) <= _TINY:
+        ids = ids if window is None else window.load(np.arange(len(ids), dtype=np.int32), 2)
         _all_pairs(problem.table, problem.limits, forest, ids)
         n_pairs = len(ids) * (len(ids) - 1) // 2
         counters = dict.fromkeys(COUNTERS, 0) | {"tested": n_pairs, "undecided": n_pairs}
     else:
-        run = PanelRun(problem, ids, forest, team)
+        run = PanelRun(problem, ids, forest, team, window)
         run.everything()
         counters = dict(zip(COUNTERS, run.counters.sum(0).tolist(), strict=True))
     labels, n_clusters = labels_from_forest(forest)
@@ -147,13 +160,14 @@ class PanelRun:
     ids: NDArray[np.int64]
     forest: Forest
     team: Team
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         frame, n_rows, n_cols = self.problem.frame, len(self.ids), self.problem.table.n_cols
         self.coding, n_stages = self.problem.coding, len(frame.ends)
         self.multiply = products_of(self.coding.kind)
         self.slack = _acceptance_slack(self.coding, n_cols)
-        self.packer = Packer(self.problem, self.ids, self.team)
+        self.packer = Packer(self.problem, self.ids, self.team, self.window)
         words = padded_words(n_cols, self.coding.columns), int(self.packer.words(frame.ends)[-1])
         threads = range(self.team.n_threads)
         self.counters = np.zeros((len(threads), len(COUNTERS)), np.int64)
@@ -162,13 +176,14 @@ class PanelRun:
         self.no_plan = Plan(0, np.zeros(n_stages, np.bool_), 0)
         self.ends = frame.ends[:1]
         self.packed: dict[tuple[int, int], Panels] = {}
+        self.slots: dict[tuple[int, int], int] = {}
         self.block_of = np.empty(n_rows, np.int32)
         self._bring_in_order()
 
     def _bring_in_order(self) -> None:
         """Rows in spatial order; where they all fit in one superblock they are packed as well."""
         n_rows = len(self.ids)
-        if n_rows <= self.problem.superblock_rows:
+        if self.window is None and n_rows <= self.problem.superblock_rows:
             panels, coordinates = self.packer.everything()
         else:
             panels, coordinates = None, self.packer.coordinates()
@@ -199,19 +214,21 @@ class PanelRun:
         return np.arange(span[1] - span[0], dtype=np.int32)
 
     def _panels(self, span: tuple[int, int]) -> Panels:
-        """Packed rows order[span]; the last two superblocks are kept."""
-        panels = self.packed.get(span)
+        """Packed rows order[span]; the two superblocks used last are kept."""
+        panels = self.packed.pop(span, None)
         if panels is None:
             while len(self.packed) > 1:
                 del self.packed[next(iter(self.packed))]
-            panels = self._pack(self.order[span[0] : span[1]])
+            # Of the two slots of a window, the one that the superblock still held does not use.
+            self.slots[span] = 1 - max((self.slots.get(held, 0) for held in self.packed), default=1)
+            panels = self._pack(self.order[span[0] : span[1]], self.slots[span])
         if len(self.ends) > 1 and not len(panels.prefix):
             panels = self.packer.with_prefix(panels, self.ends)
         self.packed[span] = panels
         return panels
 
-    def _pack(self, local: NDArray[np.int32]) -> Panels:
-        panels = self.packer.some(local)
+    def _pack(self, local: NDArray[np.int32], slot: int = 2) -> Panels:
+        panels = self.packer.some(local, slot)
         panels.block[:] = self.block_of[local]
         return panels
 

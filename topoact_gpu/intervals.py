@@ -1,0 +1,163 @@
+"""The elements of a cover on the processor: what each needs of memory, and who works on it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topoact_gpu.backend import Prepared
+from topoact_gpu.bucketed import Bucketed, BucketWindow
+from topoact_gpu.device import Team
+from topoact_gpu.kernels.dbscan.interval import Clustered, Problem, cluster_rows
+from topoact_gpu.kernels.pairs.cpu import pair_limits
+from topoact_gpu.resident import Resident
+from topoact_gpu.room import Room
+from topoact_gpu.rows import Rows
+
+__all__ = ["Crew", "local_view", "problem_of"]
+
+_MIN_BUDGET = 2**24
+_PACKED_BYTES = 160 * 10**6
+"""Panels in memory at a time, all threads together; more would not make anything faster."""
+_ROW_BYTES = 90
+"""A row's share of degrees, parents, order and coordinates, beside its pending pairs."""
+_PACKED_SHARE = 4
+"""Of the budget, panels take at most one part in so many."""
+
+
+def problem_of(prepared: Prepared, eps: float, min_samples: int, superblock: int) -> Problem:
+    """The kernel's view of one eps."""
+    return Problem(
+        prepared.table,
+        pair_limits(prepared.table, prepared.square(eps)),
+        prepared.distance(eps),
+        min_samples,
+        prepared.frame,
+        superblock,
+        prepared.filter,
+    )
+
+
+def local_view(
+    prepared: Prepared, members: NDArray[np.int64]
+) -> tuple[Prepared, NDArray[np.int64]]:
+    """Rows of an element where kernels reach them: a view, and the members' places in it."""
+    data = prepared.data
+    if not isinstance(data, Bucketed):
+        return prepared, members
+    array, places = data.gather(members)
+    norms = None
+    if prepared.norms is not None:
+        norms = np.empty(len(members))
+        norms[places] = prepared.norms[members]
+    own = Resident(Rows(array.shape, array.dtype, array=array), array, data.where)
+    return replace(prepared, data=own, norms=norms), places
+
+
+@dataclass
+class Crew:
+    """All elements of one cover being clustered.
+
+    Attributes
+    ----------
+    prepared : Prepared
+    members : callable
+        Rows of an element, ascending.
+    sizes : int64[n_elements]
+    eps : float64[n_elements]
+    min_samples : int
+    budget_bytes : int
+        For rows that are gathered, panels, and what each row needs.
+    team : Team
+    """
+
+    prepared: Prepared
+    members: Callable[[int], NDArray[np.int64]]
+    sizes: NDArray[np.int64]
+    eps: NDArray[np.float64]
+    min_samples: int
+    budget_bytes: int
+    team: Team
+
+    def __post_init__(self) -> None:
+        self.room = Room(self.budget_bytes)
+        packed = max(min(self.budget_bytes // _PACKED_SHARE, _PACKED_BYTES), _MIN_BUDGET // 4)
+        self.superblock = packed // 3
+        """Bytes of one superblock of panels; an interval at work holds up to three."""
+
+    def everything(self, done: Callable[[int, Clustered], None]) -> None:
+        """Cluster all elements, largest first; ``done`` may be called by any thread.
+
+        Elements go to threads whole; one that alone holds more than its share of the pairs, or
+        takes more than its share of memory, is worked on by all threads together.
+        """
+        order = np.argsort(-self.sizes, kind="stable")
+        together = np.array([self._goes_together(int(size)) for size in self.sizes[order]])
+        lock = threading.Lock()
+
+        def run(element: int, team: Team) -> None:
+            result = self.cluster(element, team)
+            with lock:
+                done(element, result)
+
+        for element in order[together].tolist():
+            run(element, self.team)
+        solo = self.team.solo()
+        self.team.map(lambda element: run(element, solo), order[~together].tolist())
+
+    def _goes_together(self, size: int) -> bool:
+        n_threads = self.team.n_threads
+        pairs = (self.sizes.astype(np.float64) ** 2).sum()
+        large = float(size) ** 2 > pairs / (4 * n_threads)
+        return n_threads > 1 and (large or self._needs(size, 1) > self.budget_bytes // n_threads)
+
+    def _needs(self, size: int, n_at_once: int) -> int:
+        """Bytes that an element of so many rows takes."""
+        per_row = _ROW_BYTES + 8 * min(max(self.min_samples - 2, 0), max(size - 1, 0))
+        if isinstance(self.prepared.data, Bucketed):
+            per_row += self.prepared.data.buckets.row_bytes
+        return size * per_row + 3 * self.superblock // n_at_once
+
+    def cluster(self, element: int, team: Team) -> Clustered:
+        """DBSCAN in one element."""
+        members = self.members(element)
+        n_at_once = 1 if team is self.team else self.team.n_threads
+        needed = self._needs(len(members), n_at_once)
+        with self.room.taken(needed):
+            if needed > self.budget_bytes and isinstance(self.prepared.data, Bucketed):
+                return self._through_window(element, members, team)
+            own, places = local_view(self.prepared, members)
+            superblock = self.superblock // n_at_once
+            problem = problem_of(own, float(self.eps[element]), self.min_samples, superblock)
+            return cluster_rows(problem, places, team)
+
+    def _through_window(self, element: int, members: NDArray[np.int64], team: Team) -> Clustered:
+        """DBSCAN in an element whose rows do not fit, block row by block column."""
+        data: Any = self.prepared.data
+        eps, row_bytes = float(self.eps[element]), data.buckets.row_bytes
+        left = self.budget_bytes - self._needs(len(members), 1) + len(members) * row_bytes
+        packed = problem_of(_as_empty(self.prepared), eps, self.min_samples, 0).packed_bytes
+        share = packed / (packed + row_bytes)
+        superblock = int(share * max(left + 3 * self.superblock, _MIN_BUDGET // 4) / 3)
+        problem = problem_of(_as_empty(self.prepared), eps, self.min_samples, superblock)
+        window = BucketWindow(data, members, problem.superblock_rows, self.prepared.norms)
+        try:
+            problem = replace(problem, table=window.table)
+            return cluster_rows(problem, np.arange(len(members)), team, window)
+        finally:
+            window.close()
+
+
+def _as_empty(prepared: Prepared) -> Prepared:
+    """The same without rows: for what depends on their kind and length only."""
+    data: Any = prepared.data
+    array = np.empty((1, data.rows.n_cols), data.dtype)
+    norms = None if prepared.norms is None else np.ones(1)
+    return replace(
+        prepared, data=Resident(Rows(array.shape, array.dtype, array=array), array, ""), norms=norms
+    )

@@ -1,0 +1,82 @@
+"""Rows that are larger than the memory they may take: read block by block, never held whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topoact_gpu.device import Team
+from topoact_gpu.errors import CapacityError
+from topoact_gpu.resident import BLOCK_ROWS, Resident, float_dtype
+from topoact_gpu.rows import Rows
+
+__all__ = ["Streamed", "block_bytes"]
+
+T = TypeVar("T")
+_LEAST_BLOCK, _MOST_BLOCK = 2**21, 2**25
+_SHARE = 16
+"""Of the budget a block takes one part in so many: several are under way at a time."""
+
+
+def block_bytes(budget_bytes: int) -> int:
+    """Bytes of a block of rows that suit a budget: 2 to 32 MiB."""
+    return min(max(budget_bytes // _SHARE, _LEAST_BLOCK), _MOST_BLOCK)
+
+
+class Streamed(Resident):
+    """Rows that stay where they are.
+
+    Attributes
+    ----------
+    rows : Rows
+    where : str
+    starts : range
+        First rows of the blocks; they depend on the budget only.
+    """
+
+    def __init__(self, rows: Rows, budget_bytes: int) -> None:
+        super().__init__(rows, None, "streamed")
+        self.dtype = float_dtype(rows.dtype)
+        step = max(block_bytes(budget_bytes) // (rows.n_cols * self.dtype.itemsize), 1)
+        step = step // BLOCK_ROWS * BLOCK_ROWS or step
+        self.starts = range(0, rows.n_rows, step)
+
+    @property
+    def array(self) -> NDArray[Any]:  # type: ignore[override]
+        """Raises: what asks for all rows at once has no version for blocks."""
+        raise CapacityError(
+            f"this needs all {self.rows.n_rows:,} x {self.rows.n_cols:,} rows in memory, which "
+            "memory_budget does not allow; raise it, or choose another lens or clusterer"
+        )
+
+    def block(self, start: int) -> NDArray[Any]:
+        """The block that begins at a row of ``starts``."""
+        return self.rows.block(start, start + self.starts.step).astype(self.dtype, copy=False)
+
+    def blocks(self, starts: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
+        """All blocks, or some, in order; the next one is read while one is worked on."""
+        wanted = list(self.starts if starts is None else starts)
+        with ThreadPoolExecutor(1, thread_name_prefix="topoact-read") as reader:
+            ahead = reader.submit(self.block, wanted[0]) if wanted else None
+            for at, start in enumerate(wanted, 1):
+                assert ahead is not None
+                block = ahead.result()
+                ahead = reader.submit(self.block, wanted[at]) if at < len(wanted) else None
+                yield start, block
+
+    def map_blocks(
+        self,
+        function: Callable[[int, NDArray[Any], Team], T],
+        team: Team,
+        starts: Sequence[int] | None = None,
+    ) -> list[T]:
+        """Results of ``function(start, block, team)`` for all blocks, or some, in order."""
+        return [function(start, block, team) for start, block in self.blocks(starts)]
+
+    def take(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+        """Copy of the rows ``ids``, adjacent in memory; one pass over what holds them."""
+        return self.rows.take(ids).astype(self.dtype, copy=False)
