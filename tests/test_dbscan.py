@@ -426,18 +426,20 @@ def test_elements_are_clustered_each_by_itself():
         with resident(as_rows(X), 10**9) as data, Team(n_threads) as team:
             backend = CpuBackend(team)
             prepared = prepare(data, "euclidean", backend)
-            told = []
-            results = backend.cluster(
+            found = {}
+            backend.cluster(
                 prepared,
                 indptr,
                 np.concatenate(members),
                 eps=eps,
                 min_samples=3,
                 budget_bytes=2**24,
-                progress=told.append,
+                todo=np.arange(len(members)),
+                keep=found.__setitem__,
             )
-        assert told[-1] == len(members)
-        for ids, limit, result in zip(members, eps, results, strict=True):
+        assert sorted(found) == list(range(len(members)))
+        for at, (ids, limit) in enumerate(zip(members, eps, strict=True)):
+            result = found[at]
             check_labels(result.labels, reference.dbscan(X[ids], limit, 3))
 
 

@@ -19,9 +19,19 @@ PACKAGE = "topoact_gpu"
 
 LAYERS = (
     {"errors", "_numba_cache"},
-    {"device", "files", "timing", "room"},
+    {"device", "files", "timing", "room", "progress"},
     {"kernels"},
-    {"rows", "resident", "streamed", "buckets", "bucketed", "source", "device_rows", "libraries"},
+    {
+        "rows",
+        "resident",
+        "ledger",
+        "streamed",
+        "buckets",
+        "bucketed",
+        "source",
+        "device_rows",
+        "libraries",
+    },
     {"backend"},
     {"cpu", "prepare", "near", "intervals"},
     {"cuda"},
@@ -29,8 +39,11 @@ LAYERS = (
     {"activations"},
     {"store", "lens", "cover", "neighbours", "knee", "nerve", "nodes", "sample", "cluster"},
     {"graph", "convert", "plot", "capturing", "capture_state", "capture_writer"},
-    {"mapper"},
     {"runs", "export"},
+    {"job"},
+    {"pipeline"},
+    {"identity"},
+    {"mapper"},
     {"cli"},
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}

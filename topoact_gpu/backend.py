@@ -150,9 +150,10 @@ class Backend(Protocol):
         eps: NDArray[np.float64],
         min_samples: int,
         budget_bytes: int,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[Clustered]:
-        """DBSCAN in every element of a cover.
+        todo: NDArray[np.int64],
+        keep: Callable[[int, Clustered], None],
+    ) -> None:
+        """DBSCAN in elements of a cover.
 
         Parameters
         ----------
@@ -163,13 +164,11 @@ class Backend(Protocol):
         min_samples : int
         budget_bytes : int
             Of host memory.
-        progress : callable, optional
-            Told how many elements are done.
-
-        Returns
-        -------
-        list of Clustered, in the elements' order
-            Labels and core rows are the same bytes anywhere; counters are not.
+        todo : int64
+            The elements to cluster.
+        keep : callable
+            Given each of them with its result, in any order, by one thread at a time. Labels and
+            core rows are the same bytes anywhere; counters are not.
         """
         ...
 

@@ -13,12 +13,13 @@ from topoact_gpu.device import Team
 from topoact_gpu.kernels.cover.cells import Cells, cells_of
 from topoact_gpu.kernels.dbscan.packing import SMALL_ROWS
 from topoact_gpu.kernels.table import RowTable, make_table
+from topoact_gpu.resident import Resident
 from topoact_gpu.streamed import Streamed
 
 if TYPE_CHECKING:
     from topoact_gpu.cover import CoverElements
 
-__all__ = ["BucketWindow", "Bucketed", "bucketed"]
+__all__ = ["BucketWindow", "Bucketed", "bucketed", "taken"]
 
 _PIECE_BYTES = 2**20
 _SPARSE = 0.02
@@ -36,6 +37,7 @@ class Bucketed(Streamed):
     def __init__(self, data: Streamed, buckets: Buckets) -> None:
         super().__init__(data.rows, 0)
         self.starts, self.buckets, self.where = data.starts, buckets, "bucketed on disk"
+        self.ledger, self.told = data.ledger, data.told
 
     def gather(self, members: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Rows of an element, as they are stored, and the place of each member among them."""
@@ -61,7 +63,7 @@ def bucketed(data: Streamed, elements: CoverElements, folder: Path, team: Team) 
         The disk has not enough room.
     """
     cells = cells_of(elements.indptr, elements.rows, data.rows.n_rows)
-    done = {first: part for first in data.starts if (part := read_index(folder, first))}
+    done = {first: part for first in data.starts if (part := _earlier(folder, first, data))}
     row_bytes = data.rows.n_cols * data.dtype.itemsize
     n_left = int((cells.cell >= 0).sum()) - sum(int(part.start[-1]) for part in done.values())
     check_scratch(folder, n_left * row_bytes)
@@ -70,6 +72,20 @@ def bucketed(data: Streamed, elements: CoverElements, folder: Path, team: Team) 
     parts = [*done.values(), *written]
     buckets = Buckets(folder, cells, parts, data.block, data.rows.n_cols, data.dtype)
     return Bucketed(data, buckets)
+
+
+def taken(data: Resident, ids: NDArray[np.int64]) -> NDArray[Any]:
+    """Rows of an element, ascending."""
+    if not isinstance(data, Bucketed):
+        return data.rows.take(ids)
+    array, places = data.gather(ids)
+    return array[places]
+
+
+def _earlier(folder: Path, first: int, data: Streamed) -> Part | None:
+    """A part that is there already, if it is of a block that is wanted."""
+    part, n_rows = read_index(folder, first), min(data.starts.step, data.rows.n_rows - first)
+    return part if part is not None and part.n_rows == n_rows else None
 
 
 def write_parts(
@@ -81,7 +97,7 @@ def write_parts(
     def write(start: int, block: NDArray[Any], team: Team) -> Part:
         return write_part(folder, cells.cell[start : start + step], start, block)
 
-    return data.map_blocks(write, team, starts)
+    return data.map_blocks(write, team, starts=starts)
 
 
 class BucketWindow:

@@ -205,14 +205,18 @@ class DBSCAN(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             eps = knee_of(prepared, ids, self.min_samples, backend, self.seed).eps
         with tempfile.TemporaryDirectory(prefix="topoact-") as scratch:
             prepared = replace(prepared, data=backend.spread(data, one_element(ids), Path(scratch)))
-            (result,) = backend.cluster(
+            found: dict[int, Clustered] = {}
+            backend.cluster(
                 prepared,
                 np.array([0, len(ids)]),
                 ids,
                 eps=np.array([float(eps)]),
                 min_samples=self.min_samples,
                 budget_bytes=budget,
+                todo=np.zeros(1, np.int64),
+                keep=found.__setitem__,
             )
+            result = found[0]
         self.labels_ = result.labels
         self.core_sample_indices_ = np.flatnonzero(result.core)
         self.n_clusters_ = result.n_clusters

@@ -62,7 +62,8 @@ class CpuBackend:
 
     def row_lens(self, data: Resident, code: int) -> NDArray[np.float64]:
         """A lens of ROW_LENSES."""
-        return np.concatenate(data.map_blocks(partial(_lens_block, code), self.team))
+        found = data.map_blocks(partial(_lens_block, code), self.team, key=f"lens-{code}")
+        return np.concatenate(found)
 
     def pca(self, data: Resident, n_components: int) -> NDArray[np.float64]:
         """Principal components: sums over blocks in float64."""
@@ -157,8 +158,9 @@ class CpuBackend:
         eps: NDArray[np.float64],
         min_samples: int,
         budget_bytes: int,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[Clustered]:
+        todo: NDArray[np.int64],
+        keep: Callable[[int, Clustered], None],
+    ) -> None:
         """DBSCAN in every element.
 
         Notes
@@ -166,16 +168,6 @@ class CpuBackend:
         Elements go to threads whole, largest first; one that alone holds more than its share of
         the pairs is worked on by all threads together. Labels do not depend on that.
         """
-        results: list[Clustered | None] = [None] * (len(indptr) - 1)
-        n_done = 0
-
-        def keep(element: int, result: Clustered) -> None:
-            nonlocal n_done
-            results[element] = result
-            n_done += 1
-            if progress is not None:
-                progress(n_done)
-
         crew = Crew(
             prepared,
             lambda element: rows[indptr[element] : indptr[element + 1]],
@@ -185,8 +177,7 @@ class CpuBackend:
             budget_bytes,
             self.team,
         )
-        crew.everything(keep)
-        return [result for result in results if result is not None]
+        crew.everything(todo, keep)
 
     def record(self, stage: str, who: str, where: str) -> None:
         """Remember who did a stage's work, and where if not on this device."""

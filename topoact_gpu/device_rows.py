@@ -45,7 +45,9 @@ class DeviceResident(Resident):
         copy: NDArray[Any] = self.tensor.cpu().numpy()
         return copy
 
-    def map_blocks(self, function: Callable[[int, NDArray[Any], Team], T], team: Team) -> list[T]:
+    def map_blocks(
+        self, function: Callable[[int, NDArray[Any], Team], T], team: Team, *, key: str = ""
+    ) -> list[T]:
         """Results for consecutive blocks, in order; on the host, as the rows were given."""
         if self.rows.array is not None:
             return [function(0, self.rows.array, team)]

@@ -90,29 +90,30 @@ class Crew:
         self.superblock = packed // 3
         """Bytes of one superblock of panels; an interval at work holds up to three."""
 
-    def everything(self, done: Callable[[int, Clustered], None]) -> None:
-        """Cluster all elements, largest first; ``done`` may be called by any thread.
+    def everything(self, todo: NDArray[np.int64], keep: Callable[[int, Clustered], None]) -> None:
+        """Cluster some elements, largest first; ``keep`` is called by one thread at a time.
 
         Elements go to threads whole; one that alone holds more than its share of the pairs, or
         takes more than its share of memory, is worked on by all threads together.
         """
-        order = np.argsort(-self.sizes, kind="stable")
-        together = np.array([self._goes_together(int(size)) for size in self.sizes[order]])
+        order = todo[np.argsort(-self.sizes[todo], kind="stable")]
+        pairs = float((self.sizes[todo].astype(np.float64) ** 2).sum())
+        sizes = self.sizes[order].tolist()
+        together = np.array([self._goes_together(size, pairs) for size in sizes], np.bool_)
         lock = threading.Lock()
 
         def run(element: int, team: Team) -> None:
             result = self.cluster(element, team)
             with lock:
-                done(element, result)
+                keep(element, result)
 
         for element in order[together].tolist():
             run(element, self.team)
         solo = self.team.solo()
         self.team.map(lambda element: run(element, solo), order[~together].tolist())
 
-    def _goes_together(self, size: int) -> bool:
+    def _goes_together(self, size: int, pairs: float) -> bool:
         n_threads = self.team.n_threads
-        pairs = (self.sizes.astype(np.float64) ** 2).sum()
         large = float(size) ** 2 > pairs / (4 * n_threads)
         return n_threads > 1 and (large or self._needs(size, 1) > self.budget_bytes // n_threads)
 

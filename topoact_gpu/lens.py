@@ -158,7 +158,7 @@ def _named(
         return _column(number, data, backend.team)
     if name == "eccentricity":
         return _eccentricity(data, backend.team, seed)
-    return _called(_median, data, backend.team)
+    return _called(_median, data, backend.team, name)
 
 
 def _median(block: NDArray[Any]) -> NDArray[np.float64]:
@@ -170,7 +170,7 @@ def _column(number: int, data: Resident, team: Team) -> NDArray[np.float64]:
         raise ParameterError(
             f"lens 'column:{number}' needs a column below {data.rows.n_cols:,}; the first is 0"
         )
-    return _called(itemgetter((slice(None), number)), data, team)
+    return _called(itemgetter((slice(None), number)), data, team, f"column-{number}")
 
 
 def _pieces(block: NDArray[Any]) -> range:
@@ -178,25 +178,28 @@ def _pieces(block: NDArray[Any]) -> range:
 
 
 def _called(
-    function: Callable[[NDArray[Any]], Any], data: Resident, team: Team
+    function: Callable[[NDArray[Any]], Any], data: Resident, team: Team, key: str = ""
 ) -> NDArray[np.float64]:
     """Values of a function of blocks, in row order."""
-    parts = data.map_blocks(partial(_called_on, function), team)
-    if len({piece.shape[1] for part in parts for piece in part}) > 1:
-        raise DataError("the lens function gave different numbers of columns for different blocks")
-    return np.vstack([piece for part in parts for piece in part])
+    return _stacked(data.map_blocks(partial(_called_on, function), team, key=key))
 
 
 def _called_on(
     function: Callable[[NDArray[Any]], Any], start: int, block: NDArray[Any], team: Team
-) -> list[NDArray[np.float64]]:
-    """Values for the pieces of a block."""
+) -> NDArray[np.float64]:
+    """Values for a block, piece by piece."""
 
     def work(low: int) -> NDArray[np.float64]:
         piece = block[low : low + BLOCK_ROWS]
         return given_lens(function(piece), len(piece))
 
-    return team.map(work, _pieces(block))
+    return _stacked(team.map(work, _pieces(block)))
+
+
+def _stacked(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    if len({part.shape[1] for part in parts}) > 1:
+        raise DataError("the lens function gave different numbers of columns for different blocks")
+    return np.vstack(parts)
 
 
 def _sample(n_rows: int, seed: int) -> NDArray[np.int64]:
@@ -232,7 +235,7 @@ def _eccentricity(data: Resident, team: Team, seed: int) -> NDArray[np.float64]:
     others = data.take(targets).astype(np.float64)
     mean = others.mean(0)
     others -= mean
-    parts = data.map_blocks(partial(_mean_distances, mean, others), team)
+    parts = data.map_blocks(partial(_mean_distances, mean, others), team, key="eccentricity")
     return np.concatenate(parts)[:, None]
 
 

@@ -51,7 +51,7 @@ def streamed_squares(
     work = partial(
         _with_block, data.take(few), few, many, few is queries, _of(norms, few), norms, k, frame
     )
-    found = data.map_blocks(work, team)
+    found = data.map_blocks(work, team, key=f"near-{k}-{len(queries)}-{len(targets)}")
     if few is targets:
         return np.concatenate(found)
     return np.sort(np.hstack(found), axis=1)[:, :k]

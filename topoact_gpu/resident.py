@@ -59,7 +59,9 @@ class Resident:
         """Copy of the rows ``ids``, adjacent in memory."""
         return np.ascontiguousarray(self.array[ids])
 
-    def map_blocks(self, function: Callable[[int, NDArray[Any], Team], T], team: Team) -> list[T]:
+    def map_blocks(
+        self, function: Callable[[int, NDArray[Any], Team], T], team: Team, *, key: str = ""
+    ) -> list[T]:
         """Call ``function(start, block, team)`` on consecutive blocks that make up all rows.
 
         Parameters
@@ -68,6 +70,8 @@ class Resident:
             Gets the number of the first row, rows ``[n, n_cols]`` as float16, float32 or float64,
             never to be written, and the threads it may use.
         team : Team
+        key : str
+            Stands for what the function computes, in a run that can be continued.
 
         Returns
         -------

@@ -300,6 +300,11 @@ class Layer:
         return self.n_rows, self.n_cols
 
     @property
+    def store_path(self) -> Path:
+        """The store that the layer is in, in full."""
+        return self._path.resolve()
+
+    @property
     def row_columns(self) -> tuple[str, ...]:
         """Names of the columns aligned with the rows."""
         return tuple(sorted(self._rows_group.array_keys()))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from topoact_gpu.device import Team
 from topoact_gpu.errors import CapacityError
+from topoact_gpu.ledger import Ledger
 from topoact_gpu.resident import BLOCK_ROWS, Resident, float_dtype
 from topoact_gpu.rows import Rows
 
@@ -36,6 +37,10 @@ class Streamed(Resident):
     where : str
     starts : range
         First rows of the blocks; they depend on the budget only.
+    ledger : Ledger, optional
+        Where results by block are put down.
+    told : callable
+        Told how many rows of how many are done.
     """
 
     def __init__(self, rows: Rows, budget_bytes: int) -> None:
@@ -44,6 +49,8 @@ class Streamed(Resident):
         step = max(block_bytes(budget_bytes) // (rows.n_cols * self.dtype.itemsize), 1)
         step = step // BLOCK_ROWS * BLOCK_ROWS or step
         self.starts = range(0, rows.n_rows, step)
+        self.ledger: Ledger | None = None
+        self.told: Callable[[int, int], None] = lambda done, total: None
 
     @property
     def array(self) -> NDArray[Any]:  # type: ignore[override]
@@ -72,10 +79,35 @@ class Streamed(Resident):
         self,
         function: Callable[[int, NDArray[Any], Team], T],
         team: Team,
+        *,
+        key: str = "",
         starts: Sequence[int] | None = None,
     ) -> list[T]:
-        """Results of ``function(start, block, team)`` for all blocks, or some, in order."""
-        return [function(start, block, team) for start, block in self.blocks(starts)]
+        """Results of ``function(start, block, team)`` for all blocks, or some, in order.
+
+        With a ledger, and a key that stands for what the function computes, results that are
+        arrays are put down; blocks whose result is there already are not read.
+        """
+        wanted = list(self.starts if starts is None else starts)
+        found = self._known(key, wanted)
+        n_done = len(found)
+        for start, block in self.blocks([start for start in wanted if start not in found]):
+            found[start] = function(start, block, team)
+            if self.ledger is not None and key:
+                self.ledger.put(self._unit(key, start), array=found[start])
+            n_done += 1
+            self.told(min(n_done * self.starts.step, self.rows.n_rows), self.rows.n_rows)
+        return [found[start] for start in wanted]
+
+    def _unit(self, key: str, start: int) -> str:
+        return f"block-{key}-{self.starts.step}-{start}"
+
+    def _known(self, key: str, wanted: list[int]) -> dict[int, Any]:
+        """Results by block that the ledger holds."""
+        if self.ledger is None or not key:
+            return {}
+        units = {start: self.ledger.get(self._unit(key, start)) for start in wanted}
+        return {start: unit["array"] for start, unit in units.items() if unit is not None}
 
     def take(self, ids: NDArray[np.int64]) -> NDArray[Any]:
         """Copy of the rows ``ids``, adjacent in memory; one pass over what holds them."""

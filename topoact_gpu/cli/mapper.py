@@ -28,7 +28,10 @@ def mapper(
     layer: Annotated[
         str | None, typer.Option(help="Layer of the store; may be left out if it has only one.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Save the run here.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Save the run here; if it was interrupted, the same command goes on."),
+    ] = None,
     lens: Annotated[
         str,
         typer.Option(
@@ -59,7 +62,7 @@ def mapper(
     threads: Annotated[int | None, typer.Option(help="Default: all there are.")] = None,
     seed: Annotated[int, typer.Option(help="For the sample that eps=knee is measured on.")] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that is already there.")
+        bool, typer.Option("--overwrite", help="Start anew; replace a run that is there.")
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -74,13 +77,11 @@ def mapper(
 
       topoact mapper X.npy --metric cosine --eps 0.2 --json
     """
-    from ..files import check_absent, os_errors
+    from ..files import os_errors
 
     printer = Printer(as_json=as_json, quiet=quiet)
-    if out is not None:
-        check_absent(out, overwrite=overwrite)
     with os_errors(f"reading {data}"):
-        rows, kept = _open(data, layer)
+        rows = _open(data, layer)
     estimator = _estimator(
         lens=lens,
         cover=_cover(cover, intervals, overlap),
@@ -94,24 +95,8 @@ def mapper(
     )
     with ProgressBars(quiet=quiet) as progress:
         estimator.set_params(progress=progress)
-        estimator.fit(rows)
-    if out is not None:
-        save(estimator, out, kept, overwrite=overwrite)
+        estimator.fit(rows, run=out, overwrite=overwrite)
     show(estimator, printer, title=f"Mapper graph of {data}", out=out)
-
-
-def save(estimator: Mapper, out: Path, kept: dict[str, Any], *, overwrite: bool) -> None:
-    """Save a fitted Mapper as a run, with the row columns it was given."""
-    from ..runs import save_run
-
-    save_run(
-        out,
-        estimator.graph_,
-        lens_values=estimator.lens_values_,
-        report=estimator.report_,
-        overwrite=overwrite,
-        **kept,
-    )
 
 
 def show(estimator: Mapper, printer: Printer, *, title: str, out: Path | None) -> None:
@@ -151,17 +136,16 @@ def eps_text(report: dict[str, Any]) -> str:
     return "none" if eps is None else str(eps)
 
 
-def _open(data: Path, layer: str | None) -> tuple[Any, dict[str, Any]]:
-    """The rows, and what a run keeps beside the graph: columns, names, source."""
+def _open(data: Path, layer: str | None) -> Any:
+    """The rows: a layer of a store, or a mapped array."""
     from ..errors import StoreError
     from ..store import open_store
     from .sources import open_npy
 
-    source = {"path": str(data.resolve()), "layer": layer}
     if data.suffix.lower() == ".npy" and not data.is_dir():
         if layer is not None:
             raise StoreError(f"{data} is a .npy file and has no layers; leave out --layer")
-        return open_npy(data), {"source": source}
+        return open_npy(data)
     if data.is_file():
         raise StoreError(
             f"{data} must be a store or a .npy file; import it first: "
@@ -173,9 +157,7 @@ def _open(data: Path, layer: str | None) -> tuple[Any, dict[str, Any]]:
             shown = ", ".join(store.layers) or "none"
             raise StoreError(f"{data} has {len(store.layers)} layers ({shown}); choose --layer")
         layer = store.layers[0]
-    found = store.layer(layer)
-    kept = {"columns": found.columns(), "names": found.names, "source": {**source, "layer": layer}}
-    return found, kept
+    return store.layer(layer)
 
 
 def _cover(kind: str, intervals: str, overlap: str) -> Any:
