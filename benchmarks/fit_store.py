@@ -44,7 +44,8 @@ def watched(spec: dict[str, Any], timeout: float = 3600.0) -> dict[str, Any]:
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
-    assert child.stdin and child.stdout
+    assert child.stdin
+    assert child.stdout
     line = child.stdout.readline()
     if line.strip() != "ready":
         raise RuntimeError(f"the fit did not get ready: {line}")

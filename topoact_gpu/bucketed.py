@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BucketWindow", "Bucketed", "bucketed", "taken"]
 
+T = TypeVar("T")
 _PIECE_BYTES = 2**20
 _SPARSE = 0.02
 """Below this share of wanted rows they are read one by one."""
@@ -32,12 +35,21 @@ class Bucketed(Streamed):
     Attributes
     ----------
     buckets : Buckets
+    source : Streamed
+        The same rows where they came from.
     """
 
     def __init__(self, data: Streamed, buckets: Buckets) -> None:
         super().__init__(data.rows, 0)
         self.starts, self.buckets, self.where = data.starts, buckets, "bucketed on disk"
         self.ledger, self.told = data.ledger, data.told
+        self.source = data
+
+    def _results(
+        self, function: Callable[[int, NDArray[Any], Team], T], starts: list[int], team: Team
+    ) -> Iterator[tuple[int, T]]:
+        """Blocks are read where the rows came from."""
+        return self.source._results(function, starts, team)
 
     def gather(self, members: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Rows of an element, as they are stored, and the place of each member among them."""
@@ -92,12 +104,22 @@ def write_parts(
     data: Streamed, cells: Cells, folder: Path, starts: list[int], team: Team
 ) -> list[Part]:
     """Write the parts of the blocks that begin at ``starts``."""
-    step = data.starts.step
+    return data.map_blocks(_Write(folder, cells.cell), team, starts=starts)
 
-    def write(start: int, block: NDArray[Any], team: Team) -> Part:
-        return write_part(folder, cells.cell[start : start + step], start, block)
 
-    return data.map_blocks(write, team, starts=starts)
+@dataclass(frozen=True)
+class _Write:
+    """Writes the part of a block; ``cell``: of all rows, or, after :meth:`at`, of the block's."""
+
+    folder: Path
+    cell: NDArray[np.int32]
+
+    def at(self, start: int, stop: int) -> _Write:
+        """What a block of rows needs of this."""
+        return _Write(self.folder, self.cell[start:stop])
+
+    def __call__(self, start: int, block: NDArray[Any], team: Team) -> Part:
+        return write_part(self.folder, self.cell, start, block)
 
 
 class BucketWindow:

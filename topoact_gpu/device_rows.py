@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from topoact_gpu.device import Team
 from topoact_gpu.errors import DataError
-from topoact_gpu.resident import Resident, float_dtype, is_addressable
+from topoact_gpu.resident import Resident, float_dtype, for_block, is_addressable
 from topoact_gpu.rows import Rows, check_finite, nonfinite_message
 from topoact_gpu.source import PIECE_BYTES, Sender, as_tensor
 
@@ -50,8 +50,11 @@ class DeviceResident(Resident):
     ) -> list[T]:
         """Results for consecutive blocks, in order; on the host, as the rows were given."""
         if self.rows.array is not None:
-            return [function(0, self.rows.array, team)]
-        return [function(start, block, team) for start, block in self.rows.blocks(PIECE_BYTES)]
+            return [for_block(function, 0, self.rows.n_rows)(0, self.rows.array, team)]
+        return [
+            for_block(function, start, start + len(block))(start, block, team)
+            for start, block in self.rows.blocks(PIECE_BYTES)
+        ]
 
     def take(self, ids: NDArray[np.int64]) -> NDArray[Any]:
         """Copy of the rows ``ids`` in host memory."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from topoact_gpu.files import replaced_file
 from topoact_gpu.kernels.dbscan.interval import Clustered
 
-__all__ = ["ClusterLedger", "Ledger"]
+__all__ = ["ClusterLedger", "Ledger", "results_from_arrays", "results_to_arrays"]
 
 _MAGIC, _VERSION = b"topoact-unit", 1
 _HEAD = struct.Struct("<12sIIQ")
@@ -110,7 +110,7 @@ class ClusterLedger:
         self._next = 1 + max((int(name.partition("-")[2]) for name in names), default=-1)
         for name in names:
             if (found := ledger.get(name)) is not None:
-                self.known.update(_from_arrays(found))
+                self.known.update(results_from_arrays(found))
 
     def keep(self, element: int, result: Clustered) -> None:
         """Remember a result; on disk a second later at most."""
@@ -122,12 +122,13 @@ class ClusterLedger:
     def flush(self) -> None:
         """Put down what was not yet."""
         if self._waiting:
-            self.ledger.put(f"clusters-{self._next:08d}", **_to_arrays(self._waiting))
+            self.ledger.put(f"clusters-{self._next:08d}", **results_to_arrays(self._waiting))
             self._waiting, self._next = {}, self._next + 1
         self._written = time.monotonic()
 
 
-def _to_arrays(results: dict[int, Clustered]) -> dict[str, Any]:
+def results_to_arrays(results: dict[int, Clustered]) -> dict[str, Any]:
+    """Results of elements as arrays for one unit."""
     each = list(results.values())
     names = list(each[0].counters)
     return {
@@ -140,7 +141,8 @@ def _to_arrays(results: dict[int, Clustered]) -> dict[str, Any]:
     }
 
 
-def _from_arrays(found: dict[str, NDArray[Any]]) -> dict[int, Clustered]:
+def results_from_arrays(found: dict[str, NDArray[Any]]) -> dict[int, Clustered]:
+    """The results that `results_to_arrays` was given."""
     ends = np.cumsum(found["size"]).tolist()
     core = np.unpackbits(found["core"], count=len(found["labels"])).astype(np.bool_)
     results = {}

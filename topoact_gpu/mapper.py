@@ -56,6 +56,10 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
     seed : int, default 0
         For samples. Where device, memory_budget, n_threads or seed are at their defaults, a
         clusterer of ours keeps its own.
+    client : distributed.Client, optional
+        A Dask cluster whose workers do the work; they open the rows themselves, so these are best
+        a layer of a store, a Zarr array or a memmap on a disk that all of them share.
+        ``memory_budget`` then is what one worker's thread may use. The bytes are the same.
 
     Attributes
     ----------
@@ -96,6 +100,7 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
         n_threads: int | None = None,
         progress: Progress | None = None,
         seed: int = 0,
+        client: Any = None,
     ) -> None:
         self.lens = lens
         self.cover = cover
@@ -107,6 +112,7 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
         self.n_threads = n_threads
         self.progress = progress
         self.seed = seed
+        self.client = client
 
     def fit(
         self,
@@ -170,7 +176,7 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
     ) -> Pipeline:
         """All stages, on the device that the settings say."""
         stages = Stages()
-        with open_backend(settings.device, settings.n_threads) as backend:
+        with open_backend(settings.device, settings.n_threads, self.client) as backend:
             pipeline = Pipeline(self, settings, stages, backend, job)
             with stages.stage("read"):
                 held = backend.hold(rows, settings.budget // 2)
@@ -184,6 +190,12 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
     def _take(self, pipeline: Pipeline) -> None:
         self.lens_values_ = pipeline.lens_values
         self.graph_, self.report_ = pipeline.graph, pipeline.report
+
+    def _n_processes(self) -> int:
+        """Processes that share what memory is free: workers may all be on this machine."""
+        if self.client is None:
+            return 1
+        return max(len(self.client.scheduler_info(n_workers=-1)["workers"]), 1)
 
     def _settings(self) -> Settings:
         """Everything that can be checked before the rows are looked at."""
@@ -216,7 +228,7 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
             own and clusterer.metric in OWN_METRICS,
             resolve_device(device),
             resolve_threads(threads),
-            resolve_budget(budget),
+            resolve_budget(budget) // (1 if budget is not None else self._n_processes()),
             self.seed,
             self.seed if self.seed != 0 else inner.seed,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,47 +48,51 @@ def streamed_squares(
     """
     few = queries if len(queries) <= len(targets) else targets
     many = targets if few is queries else queries
-    work = partial(
-        _with_block, data.take(few), few, many, few is queries, _of(norms, few), norms, k, frame
-    )
+    held_norms = None if norms is None else norms[few]
+    work = _Near(data.take(few), few, held_norms, many, norms, few is queries, k, frame)
     found = data.map_blocks(work, team, key=f"near-{k}-{len(queries)}-{len(targets)}")
     if few is targets:
         return np.concatenate(found)
     return np.sort(np.hstack(found), axis=1)[:, :k]
 
 
-def _of(norms: _Floats | None, ids: _Ints) -> _Floats | None:
-    return None if norms is None else norms[ids]
+@dataclass(frozen=True)
+class _Near:
+    """A few rows that are held, against those of ``many`` that lie in a block.
 
+    ``norms``: of all rows, or, after :meth:`at`, of those in ``many``.
+    """
 
-def _with_block(
-    held: NDArray[Any],
-    held_ids: _Ints,
-    many: _Ints,
-    held_are_queries: bool,
-    held_norms: _Floats | None,
-    norms: _Floats | None,
-    k: int,
-    frame: Frame,
-    start: int,
-    block: NDArray[Any],
-    team: Team,
-) -> _Floats:
-    """The held rows against those of ``many`` that lie in a block."""
-    low, high = np.searchsorted(many, [start, start + len(block)])
-    own = many[low:high]
-    table_rows = np.concatenate([held, block[own - start]])
-    all_norms = None
-    if held_norms is not None and norms is not None:
-        all_norms = np.concatenate([held_norms, norms[own]])
-    n_held = len(held)
-    places = np.arange(n_held), n_held + np.arange(len(own))
-    queries, targets = places if held_are_queries else places[::-1]
-    itself = _positions(held_ids, own, n_held) if held_are_queries else _positions(own, held_ids, 0)
-    return neighbour_squares(
-        make_table(table_rows, all_norms), queries, targets, k, mean=frame.mean, unit=frame.unit,
-        team=team, own_place=itself,
-    )  # fmt: skip
+    held: NDArray[Any]
+    held_ids: _Ints
+    held_norms: _Floats | None
+    many: _Ints
+    norms: _Floats | None
+    held_are_queries: bool
+    k: int
+    frame: Frame
+
+    def at(self, start: int, stop: int) -> _Near:
+        """What a block of rows needs of this."""
+        low, high = np.searchsorted(self.many, [start, stop])
+        own = self.many[low:high]
+        norms = None if self.norms is None else self.norms[own]
+        return replace(self, many=own, norms=norms)
+
+    def __call__(self, start: int, block: NDArray[Any], team: Team) -> _Floats:
+        own, n_held = self.many, len(self.held)
+        rows = np.concatenate([self.held, block[own - start]])
+        norms = None
+        if self.norms is not None and self.held_norms is not None:
+            norms = np.concatenate([self.held_norms, self.norms])
+        places = np.arange(n_held), n_held + np.arange(len(own))
+        queries, targets = places if self.held_are_queries else places[::-1]
+        pairs = (self.held_ids, own) if self.held_are_queries else (own, self.held_ids)
+        itself = _positions(*pairs, n_held if self.held_are_queries else 0)
+        return neighbour_squares(
+            make_table(rows, norms), queries, targets, self.k, mean=self.frame.mean,
+            unit=self.frame.unit, team=team, own_place=itself,
+        )  # fmt: skip
 
 
 def _positions(ids: _Ints, among: _Ints, offset: int) -> _Ints:

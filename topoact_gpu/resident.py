@@ -16,9 +16,17 @@ from numpy.typing import NDArray
 from topoact_gpu.device import Team
 from topoact_gpu.errors import CapacityError, DataError
 from topoact_gpu.kernels.table import RowTable, make_table
-from topoact_gpu.rows import Rows, finite_rows, nonfinite_message
+from topoact_gpu.rows import Rows, finite_rows, nonfinite_message, rows_of_file
 
-__all__ = ["BLOCK_ROWS", "Resident", "float_dtype", "is_addressable", "resident"]
+__all__ = [
+    "BLOCK_ROWS",
+    "Resident",
+    "float_dtype",
+    "for_block",
+    "is_addressable",
+    "resident",
+    "written",
+]
 
 T = TypeVar("T")
 BLOCK_ROWS = 2048
@@ -68,7 +76,8 @@ class Resident:
         ----------
         function : callable
             Gets the number of the first row, rows ``[n, n_cols]`` as float16, float32 or float64,
-            never to be written, and the threads it may use.
+            never to be written, and the threads it may use. It may have a method ``at(start,
+            stop)`` that gives what does the work for these rows and holds no more than they need.
         team : Team
         key : str
             Stands for what the function computes, in a run that can be continued.
@@ -78,7 +87,7 @@ class Resident:
         list
             Results in the rows' order. Here all rows are one block.
         """
-        return [function(0, self.array, team)]
+        return [for_block(function, 0, self.rows.n_rows)(0, self.array, team)]
 
     def largest(self, team: Team) -> float:
         """Largest absolute value; raises when a value is not finite."""
@@ -88,6 +97,11 @@ class Resident:
             first = min(at for _, bad, at in found if bad)
             raise DataError(nonfinite_message("X", n_bad, self.rows.n_rows, first))
         return max(most for most, _, _ in found)
+
+
+def for_block(function: Any, start: int, stop: int) -> Any:
+    """What does the work of a function for ``map_blocks`` on some rows."""
+    return function.at(start, stop) if hasattr(function, "at") else function
 
 
 def _extremes(start: int, block: NDArray[Any], team: Team) -> tuple[float, int, int]:
@@ -147,6 +161,22 @@ def resident(rows: Rows, budget_bytes: int) -> Iterator[Resident]:
         yield Resident(Rows(copy.shape, dtype, array=copy), copy, where)
 
 
+def written(rows: Rows, path: Path) -> Rows:
+    """Write rows to a file as the floats they are held as; the same rows, read from there.
+
+    Raises
+    ------
+    CapacityError
+        The disk is too small.
+    """
+    dtype = float_dtype(rows.dtype)
+    _check_free(path.parent, rows.n_rows * rows.n_cols * dtype.itemsize)
+    with open(path, "wb") as file:
+        for _, block in rows.blocks():
+            np.ascontiguousarray(block, dtype).tofile(file)
+    return rows_of_file(path, 0, rows.shape, dtype)
+
+
 def is_addressable(array: NDArray[Any]) -> bool:
     """Whether kernels can read an array as it is: floats, and adjacent columns."""
     return array.dtype.name in _FLOATS and array.strides[1] == array.itemsize
@@ -160,11 +190,14 @@ def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _scratch(folder: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    needed = shape[0] * shape[1] * dtype.itemsize
+    _check_free(folder, shape[0] * shape[1] * dtype.itemsize)
+    return np.memmap(folder / "rows.bin", dtype, "w+", shape=shape)
+
+
+def _check_free(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise CapacityError(
             f"the rows need {needed:,} bytes of scratch space in {folder.parent}, "
             f"{free:,} are free; raise memory_budget or set TMPDIR to a larger disk"
         )
-    return np.memmap(folder / "rows.bin", dtype, "w+", shape=shape)

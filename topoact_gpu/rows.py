@@ -6,7 +6,8 @@ layers of our store, and gives `Rows`: blocks of rows as numpy arrays, read only
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from mmap import mmap
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,15 @@ from numpy.typing import NDArray
 
 from .errors import DataError, StoreError
 
-__all__ = ["DataTypeError", "Rows", "as_rows", "check_finite", "finite_rows"]
+__all__ = [
+    "DataTypeError",
+    "Rows",
+    "as_rows",
+    "check_finite",
+    "finite_rows",
+    "nonfinite_message",
+    "rows_of_file",
+]
 
 _RESHAPE = (
     "Reshape your data either using array.reshape(-1, 1) if your data has a single feature "
@@ -55,6 +64,8 @@ class Rows:
         The rows themselves where they lie in a GPU's memory.
     mapped : (Path, int) or None
         File and offset of rows that are mapped into memory; ``array`` is set too.
+    recipe : callable or None
+        Opens the same rows in another process, which must see the same files; can be pickled.
     """
 
     def __init__(
@@ -66,8 +77,10 @@ class Rows:
         source: _Source | None = None,
         tensor: Any = None,
         mapped: tuple[Path, int] | None = None,
+        recipe: Callable[[], Rows] | None = None,
     ) -> None:
         self.mapped = mapped
+        self.recipe = recipe
         self.n_rows, self.n_cols = (int(n) for n in shape)
         self.dtype = dtype
         self.array = array
@@ -96,7 +109,8 @@ class Rows:
         """The same rows read from their file, not through a mapping that fills memory."""
         if self.mapped is None:
             return self
-        return Rows(self.shape, self.dtype, source=_FileSource(self))
+        source = _FileSource(*self.mapped, self.n_cols, self.dtype)
+        return Rows(self.shape, self.dtype, source=source, recipe=self.recipe)
 
     def block(self, start: int, stop: int) -> NDArray[Any]:
         """Rows ``start`` to ``stop``; a view where the rows are addressable, never to be written.
@@ -197,10 +211,9 @@ class _FileSource:
 
     chunk_rows = 1
 
-    def __init__(self, rows: Rows) -> None:
-        assert rows.mapped is not None
-        self.path, self.offset = rows.mapped
-        self.n_cols, self.dtype = rows.n_cols, rows.dtype
+    def __init__(self, path: Path, offset: int, n_cols: int, dtype: np.dtype[Any]) -> None:
+        self.path, self.offset = path, offset
+        self.n_cols, self.dtype = n_cols, dtype
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Rows start to stop."""
@@ -343,7 +356,8 @@ def _from_zarr(X: Any) -> Rows:
     dtype = _row_dtype(X.dtype)
     _check_2d(X.shape, "Zarr array")
     source = ZarrSource(X, f"Zarr array {X.name or X.store_path}")
-    return Rows(X.shape, dtype, source=source)
+    in_memory = type(X.store).__name__ == "MemoryStore"
+    return Rows(X.shape, dtype, source=source, recipe=None if in_memory else partial(as_rows, X))
 
 
 def _from_array(array: NDArray[Any], mapped: tuple[Path, int] | None = None) -> Rows:
@@ -355,7 +369,29 @@ def _from_array(array: NDArray[Any], mapped: tuple[Path, int] | None = None) -> 
         return Rows(array.shape, dtype, array=array.view(np.uint8))
     if not array.dtype.isnative:
         return Rows(array.shape, dtype, source=_SwappedSource(array))
-    return Rows(array.shape, dtype, array=array, mapped=mapped)
+    recipe = None
+    if mapped is not None:
+        recipe = partial(rows_of_file, mapped[0].resolve(), mapped[1], array.shape, dtype)
+    return Rows(array.shape, dtype, array=array, mapped=mapped, recipe=recipe)
+
+
+def rows_of_file(path: Path, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> Rows:
+    """Rows that lie one after another in a file, from an offset on; read when they are asked for.
+
+    Parameters
+    ----------
+    path : Path
+    offset : int
+        In bytes.
+    shape : (n_rows, n_cols)
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    Rows
+    """
+    recipe = partial(rows_of_file, path, offset, shape, dtype)
+    return Rows(shape, dtype, source=_FileSource(path, offset, shape[1], dtype), recipe=recipe)
 
 
 def _to_array(X: Any) -> NDArray[Any]:

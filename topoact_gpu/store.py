@@ -19,6 +19,7 @@ import math
 import platform
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -315,7 +316,8 @@ class Layer:
 
     def __topoact_rows__(self) -> Rows:
         """What `as_rows` reads the layer through."""
-        return Rows(self.shape, self.dtype, source=_LayerSource(self))
+        recipe = partial(_layer_rows, str(self.store_path), self.name, self.n_rows)
+        return Rows(self.shape, self.dtype, source=_LayerSource(self), recipe=recipe)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
@@ -545,6 +547,13 @@ class _Pending:
     def start_next(self) -> None:
         self.first += self.n_rows
         self.n_rows = 0
+
+
+def _layer_rows(path: str, name: str, n_rows: int) -> Rows:
+    """The first rows of a layer, opened anew: another process may have appended more."""
+    layer = open_store(path).layer(name)
+    layer.n_rows = min(layer.n_rows, n_rows)
+    return layer.__topoact_rows__()
 
 
 class _LayerSource(ZarrSource):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from topoact_gpu.device import Team
 from topoact_gpu.errors import CapacityError
 from topoact_gpu.ledger import Ledger
-from topoact_gpu.resident import BLOCK_ROWS, Resident, float_dtype
+from topoact_gpu.resident import BLOCK_ROWS, Resident, float_dtype, for_block
 from topoact_gpu.rows import Rows
 
 __all__ = ["Streamed", "block_bytes"]
@@ -91,13 +91,21 @@ class Streamed(Resident):
         wanted = list(self.starts if starts is None else starts)
         found = self._known(key, wanted)
         n_done = len(found)
-        for start, block in self.blocks([start for start in wanted if start not in found]):
-            found[start] = function(start, block, team)
+        left = [start for start in wanted if start not in found]
+        for start, result in self._results(function, left, team):
+            found[start] = result
             if self.ledger is not None and key:
-                self.ledger.put(self._unit(key, start), array=found[start])
+                self.ledger.put(self._unit(key, start), array=result)
             n_done += 1
             self.told(min(n_done * self.starts.step, self.rows.n_rows), self.rows.n_rows)
         return [found[start] for start in wanted]
+
+    def _results(
+        self, function: Callable[[int, NDArray[Any], Team], T], starts: list[int], team: Team
+    ) -> Iterator[tuple[int, T]]:
+        """Results for blocks, as they are done."""
+        for start, block in self.blocks(starts):
+            yield start, for_block(function, start, start + len(block))(start, block, team)
 
     def _unit(self, key: str, start: int) -> str:
         return f"block-{key}-{self.starts.step}-{start}"

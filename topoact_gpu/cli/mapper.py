@@ -60,6 +60,13 @@ def mapper(
         str | None, typer.Option(help="Such as 4GB; default: 60% of what is free.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Default: all there are.")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="A Dask scheduler whose workers do the work: tcp://host:port."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="So many processes of this machine do the work.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="For the sample that eps=knee is measured on.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew; replace a run that is there.")
@@ -77,6 +84,7 @@ def mapper(
 
       topoact mapper X.npy --metric cosine --eps 0.2 --json
     """
+    from ..clusters import cluster_client
     from ..files import os_errors
 
     printer = Printer(as_json=as_json, quiet=quiet)
@@ -93,8 +101,8 @@ def mapper(
         n_threads=threads,
         seed=seed,
     )
-    with ProgressBars(quiet=quiet) as progress:
-        estimator.set_params(progress=progress)
+    with ProgressBars(quiet=quiet) as progress, cluster_client(scheduler, workers) as client:
+        estimator.set_params(progress=progress, client=client)
         estimator.fit(rows, run=out, overwrite=overwrite)
     show(estimator, printer, title=f"Mapper graph of {data}", out=out)
 
