@@ -20,6 +20,7 @@ from topoact_gpu.device import Team
 from topoact_gpu.kernels.dbscan.interval import Clustered
 from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.table import RowTable, make_table
+from topoact_gpu.ledger import Ledger
 from topoact_gpu.resident import Resident
 from topoact_gpu.rows import Rows
 
@@ -152,6 +153,7 @@ class Backend(Protocol):
         budget_bytes: int,
         todo: NDArray[np.int64],
         keep: Callable[[int, Clustered], None],
+        pieces: Ledger | None = None,
     ) -> None:
         """DBSCAN in elements of a cover.
 
@@ -169,6 +171,8 @@ class Backend(Protocol):
         keep : callable
             Given each of them with its result, in any order, by one thread at a time. Labels and
             core rows are the same bytes anywhere; counters are not.
+        pieces : Ledger, optional
+            Where parts of large elements may be put down, to be taken up again.
         """
         ...
 

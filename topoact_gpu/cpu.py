@@ -24,6 +24,7 @@ from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
 from topoact_gpu.kernels.nerve.levels import edges
 from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.table import make_table
+from topoact_gpu.ledger import Ledger
 from topoact_gpu.near import streamed_squares
 from topoact_gpu.resident import Resident, float_dtype, resident
 from topoact_gpu.rows import Rows
@@ -160,6 +161,7 @@ class CpuBackend:
         budget_bytes: int,
         todo: NDArray[np.int64],
         keep: Callable[[int, Clustered], None],
+        pieces: Ledger | None = None,
     ) -> None:
         """DBSCAN in every element.
 
@@ -176,6 +178,7 @@ class CpuBackend:
             min_samples,
             budget_bytes,
             self.team,
+            pieces,
         )
         crew.everything(todo, keep)
 

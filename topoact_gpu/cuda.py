@@ -37,6 +37,7 @@ from topoact_gpu.kernels.product.gpu import Shape
 from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.quantise.gpu import HALF, INT8, padded_width
 from topoact_gpu.kernels.quantise.reach import reaches
+from topoact_gpu.ledger import Ledger
 from topoact_gpu.libraries import MOST_FAISS, cuml_pca, cuml_umap, faiss_search, find_cuml
 from topoact_gpu.resident import Resident, float_dtype, resident
 from topoact_gpu.rows import Rows
@@ -266,6 +267,7 @@ class CudaBackend(CpuBackend):
         budget_bytes: int,
         todo: NDArray[np.int64],
         keep: Callable[[int, Clustered], None],
+        pieces: Ledger | None = None,
     ) -> None:
         """DBSCAN in every element.
 

@@ -29,7 +29,17 @@ from topoact_gpu.ledger import Ledger, results_from_arrays
 from topoact_gpu.resident import Resident, for_block, written
 from topoact_gpu.rows import Rows
 from topoact_gpu.streamed import Streamed
-from topoact_gpu.worker import Source, Task, cluster_unit, on_block, save_shared, sees
+from topoact_gpu.worker import (
+    Source,
+    Task,
+    begin_unit,
+    cluster_unit,
+    finish_unit,
+    on_block,
+    part_unit,
+    save_shared,
+    sees,
+)
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -39,6 +49,9 @@ if TYPE_CHECKING:
 __all__ = ["DaskBackend"]
 
 T = TypeVar("T")
+_PARTS_A_WORKER = 4
+_SPLIT_ROWS = 10_000
+"""An element of fewer rows is not worth several tasks."""
 _UNITS_A_WORKER = 24
 """Small elements are put together so that about so many units come to each worker."""
 
@@ -111,6 +124,7 @@ class DaskBackend(CpuBackend):
         budget_bytes: int,
         todo: NDArray[np.int64],
         keep: Callable[[int, Clustered], None],
+        pieces: Ledger | None = None,
     ) -> None:
         """DBSCAN in elements of a cover: units of them go to the workers, largest first."""
         data = prepared.data
@@ -128,7 +142,9 @@ class DaskBackend(CpuBackend):
         for name in results.names("clusters-"):
             _take(results, name, left, keep)
         units = _units(np.diff(indptr), np.array(sorted(left), np.int64), self.n_workers)
-        work = partial(_submit_units, self.client, task, units)
+        n_parts = 0 if self.device == "cuda" else _PARTS_A_WORKER * self.n_workers
+        large = _large(np.diff(indptr), todo, self.n_workers) if n_parts else set()
+        work = partial(_submit_units, self.client, task, units, large, n_parts)
         for name in self._completed(work):
             _take(results, name, left, keep)
         if left:
@@ -187,15 +203,29 @@ class DaskBackend(CpuBackend):
         }
 
 
-def _submit_units(client: Client, task: Task, units: list[list[int]]) -> list[Future]:
-    """Tasks for units of elements; the largest first."""
+def _submit_units(
+    client: Client, task: Task, units: list[list[int]], large: set[int], n_parts: int
+) -> list[Future]:
+    """Tasks for units of elements, the largest first; a large element becomes several tasks."""
     shared = client.submit(_same, task, pure=False)
-    return [
-        client.submit(
-            cluster_unit, shared, unit, f"clusters-{unit[0]:08d}", pure=False, priority=-at
-        )
-        for at, unit in enumerate(units)
-    ]
+    futures = []
+    for at, unit in enumerate(units):
+        submit = partial(client.submit, pure=False, priority=-at)
+        name = f"clusters-{unit[0]:08d}"
+        if unit[0] not in large:
+            futures.append(submit(cluster_unit, shared, unit, name))
+            continue
+        begun = submit(begin_unit, shared, unit[0])
+        parts = [submit(part_unit, shared, unit[0], i, n_parts, begun) for i in range(n_parts)]
+        futures.append(submit(finish_unit, shared, unit[0], n_parts, name, parts))
+    return futures
+
+
+def _large(sizes: NDArray[np.int64], todo: NDArray[np.int64], n_workers: int) -> set[int]:
+    """Elements that one worker alone would still be at when the others are done."""
+    pairs = sizes[todo].astype(np.float64) ** 2
+    wanted = (pairs > pairs.sum() / (2 * n_workers)) & (sizes[todo] > _SPLIT_ROWS)
+    return set(todo[wanted].tolist()) if n_workers > 1 else set()
 
 
 def _same(task: Task) -> Task:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,19 +14,31 @@ from numpy.typing import NDArray
 from topoact_gpu.backend import Prepared
 from topoact_gpu.bucketed import Bucketed, BucketWindow
 from topoact_gpu.device import Team
-from topoact_gpu.kernels.dbscan.interval import Clustered, Problem, cluster_rows
+from topoact_gpu.errors import StoreError
+from topoact_gpu.kernels.dbscan.interval import TINY, Clustered, Problem, cluster_rows
+from topoact_gpu.kernels.dbscan.split import Begun, Part, begin, finish, part
 from topoact_gpu.kernels.pairs.cpu import pair_limits
+from topoact_gpu.ledger import Ledger
 from topoact_gpu.resident import Resident
 from topoact_gpu.room import Room
 from topoact_gpu.rows import Rows
 
-__all__ = ["Crew", "local_view", "problem_of"]
+__all__ = [
+    "Crew",
+    "begin_element",
+    "finish_element",
+    "local_view",
+    "part_of_element",
+    "problem_of",
+]
 
 _MIN_BUDGET = 2**24
 _PACKED_BYTES = 160 * 10**6
 """Panels in memory at a time, all threads together; more would not make anything faster."""
 _ROW_BYTES = 90
 """A row's share of degrees, parents, order and coordinates, beside its pending pairs."""
+_PIECE_PAIRS = 2 * 10**10
+"""Pairs of a part of a large element that is put down: some ten seconds of work."""
 _PACKED_SHARE = 4
 """Of the budget, panels take at most one part in so many."""
 
@@ -74,6 +87,8 @@ class Crew:
     budget_bytes : int
         For rows that are gathered, panels, and what each row needs.
     team : Team
+    pieces : Ledger, optional
+        Where parts of large elements are put down.
     """
 
     prepared: Prepared
@@ -83,6 +98,7 @@ class Crew:
     min_samples: int
     budget_bytes: int
     team: Team
+    pieces: Ledger | None = None
 
     def __post_init__(self) -> None:
         self.room = Room(self.budget_bytes)
@@ -126,19 +142,50 @@ class Crew:
 
     def cluster(self, element: int, team: Team) -> Clustered:
         """DBSCAN in one element."""
+        n_parts = self._n_parts(element)
+        if self.pieces is not None and n_parts > 1:
+            return self._in_pieces(element, n_parts, team, self.pieces)
+        with self.interval(element, team) as (problem, places, window):
+            return cluster_rows(problem, places, team, window)
+
+    def _n_parts(self, element: int) -> int:
+        """Parts in which a large element is put down, so that little of its work can be lost."""
+        size = int(self.sizes[element])
+        return -(-size * size // (2 * _PIECE_PAIRS)) if size > TINY else 1
+
+    def _in_pieces(self, element: int, n_parts: int, team: Team, pieces: Ledger) -> Clustered:
+        """DBSCAN in a large element, part by part; those that were put down are not done again."""
+        begin_element(self, element, team, pieces)
+        for number in range(n_parts):
+            part_of_element(self, element, number, n_parts, team, pieces)
+        return finish_element(element, n_parts, self.min_samples, pieces)
+
+    @contextmanager
+    def interval(
+        self, element: int, team: Team
+    ) -> Iterator[tuple[Problem, NDArray[np.int64], BucketWindow | None]]:
+        """What the kernel is given of an element; memory is taken as long as the block lasts."""
         members = self.members(element)
         n_at_once = 1 if team is self.team else self.team.n_threads
         needed = self._needs(len(members), n_at_once)
         with self.room.taken(needed):
             if needed > self.budget_bytes and isinstance(self.prepared.data, Bucketed):
-                return self._through_window(element, members, team)
+                with self._window(element, members) as given:
+                    yield given
+                return
             own, places = local_view(self.prepared, members)
             superblock = self.superblock // n_at_once
-            problem = problem_of(own, float(self.eps[element]), self.min_samples, superblock)
-            return cluster_rows(problem, places, team)
+            yield (
+                problem_of(own, float(self.eps[element]), self.min_samples, superblock),
+                places,
+                None,
+            )
 
-    def _through_window(self, element: int, members: NDArray[np.int64], team: Team) -> Clustered:
-        """DBSCAN in an element whose rows do not fit, block row by block column."""
+    @contextmanager
+    def _window(
+        self, element: int, members: NDArray[np.int64]
+    ) -> Iterator[tuple[Problem, NDArray[np.int64], BucketWindow]]:
+        """An element whose rows do not fit, block row by block column."""
         data: Any = self.prepared.data
         eps, row_bytes = float(self.eps[element]), data.buckets.row_bytes
         left = self.budget_bytes - self._needs(len(members), 1) + len(members) * row_bytes
@@ -148,10 +195,52 @@ class Crew:
         problem = problem_of(_as_empty(self.prepared), eps, self.min_samples, superblock)
         window = BucketWindow(data, members, problem.superblock_rows, self.prepared.norms)
         try:
-            problem = replace(problem, table=window.table)
-            return cluster_rows(problem, np.arange(len(members)), team, window)
+            yield replace(problem, table=window.table), np.arange(len(members)), window
         finally:
             window.close()
+
+
+def begin_element(crew: Crew, element: int, team: Team, pieces: Ledger) -> None:
+    """Do the first phases of an element and put them down, unless they are."""
+    name = f"begun-{element}"
+    if pieces.get(name) is None:
+        with crew.interval(element, team) as (problem, places, window):
+            begun = begin(problem, places, team, window)
+        pieces.put(name, **begun._asdict())
+
+
+def part_of_element(
+    crew: Crew, element: int, number: int, n_parts: int, team: Team, pieces: Ledger
+) -> None:
+    """Do a part of an element's last phase and put it down, unless it is."""
+    name = f"part-{element}-{n_parts}-{number}"
+    if pieces.get(name) is None:
+        begun = _begun(element, pieces)
+        with crew.interval(element, team) as (problem, places, window):
+            found = part(problem, places, begun, number, n_parts, team, window)
+        pieces.put(name, **found._asdict())
+
+
+def finish_element(element: int, n_parts: int, min_samples: int, pieces: Ledger) -> Clustered:
+    """Merge the parts of an element."""
+    names = [f"part-{element}-{n_parts}-{number}" for number in range(n_parts)]
+    parts = (Part(**_whole(pieces, name)) for name in names)
+    return finish(_begun(element, pieces), parts, min_samples)
+
+
+def _begun(element: int, pieces: Ledger) -> Begun:
+    found = _whole(pieces, f"begun-{element}")
+    return Begun(**(found | {"n_open": int(found["n_open"])}))
+
+
+def _whole(pieces: Ledger, name: str) -> dict[str, Any]:
+    found = pieces.get(name)
+    if found is None:
+        raise StoreError(
+            f"what was put down in {pieces.folder} as {name} is not to be read; start again: "
+            "the rest is kept"
+        )
+    return found
 
 
 def _as_empty(prepared: Prepared) -> Prepared:

@@ -203,16 +203,20 @@ class Pipeline:
         kept: ClusterLedger | None,
     ) -> list[NDArray[np.int64]]:
         done = _Done(self, elements.sizes, kept)
-        self.backend.cluster(
-            prepared,
-            elements.indptr,
-            elements.rows,
-            eps=eps,
-            min_samples=self.settings.clusterer.min_samples,
-            budget_bytes=self._left(prepared, elements),
-            todo=done.todo(),
-            keep=done.keep,
-        )
+        try:
+            self.backend.cluster(
+                prepared,
+                elements.indptr,
+                elements.rows,
+                eps=eps,
+                min_samples=self.settings.clusterer.min_samples,
+                budget_bytes=self._left(prepared, elements),
+                todo=done.todo(),
+                keep=done.keep,
+                pieces=self.job.ledger if self.job is not None else None,
+            )
+        finally:
+            done.flush()
         results = done.results()
         sizes = elements.sizes.astype(object)
         total = elements.n_elements
@@ -295,7 +299,10 @@ class Pipeline:
             done.keep(at, Clustered(labels, labels >= 0, 0, {}))
 
         self.clustering = {"n_intervals": elements.n_elements, "clusterer": repr(clusterer)}
-        self.team.map(work, done.todo().tolist())
+        try:
+            self.team.map(work, done.todo().tolist())
+        finally:
+            done.flush()
         return [result.labels for result in done.results()]
 
     def _graph(self, labels: list[NDArray[np.int64]], elements: CoverElements) -> MapperGraph:
@@ -394,10 +401,13 @@ class _Done:
                 self.kept.keep(element, result)
             self._tell()
 
-    def results(self) -> list[Clustered]:
-        """Results of all elements, in their order."""
+    def flush(self) -> None:
+        """Put down what was not yet."""
         if self.kept is not None:
             self.kept.flush()
+
+    def results(self) -> list[Clustered]:
+        """Results of all elements, in their order."""
         return [self.found[element] for element in range(len(self.sizes))]
 
     def _tell(self) -> None:

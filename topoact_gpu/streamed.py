@@ -46,8 +46,10 @@ class Streamed(Resident):
     def __init__(self, rows: Rows, budget_bytes: int) -> None:
         super().__init__(rows, None, "streamed")
         self.dtype = float_dtype(rows.dtype)
-        step = max(block_bytes(budget_bytes) // (rows.n_cols * self.dtype.itemsize), 1)
-        step = step // BLOCK_ROWS * BLOCK_ROWS or step
+        row_bytes = rows.n_cols * self.dtype.itemsize
+        step = max(block_bytes(budget_bytes) // row_bytes, 1)
+        if BLOCK_ROWS * row_bytes <= _MOST_BLOCK:
+            step = max(step // BLOCK_ROWS, 1) * BLOCK_ROWS
         self.starts = range(0, rows.n_rows, step)
         self.ledger: Ledger | None = None
         self.told: Callable[[int, int], None] = lambda done, total: None

@@ -19,7 +19,13 @@ from topoact_gpu.backend import Prepared
 from topoact_gpu.bucketed import Bucketed
 from topoact_gpu.buckets import Buckets, Part
 from topoact_gpu.device import Team, single_threaded_blas
-from topoact_gpu.intervals import Crew, local_view
+from topoact_gpu.intervals import (
+    Crew,
+    begin_element,
+    finish_element,
+    local_view,
+    part_of_element,
+)
 from topoact_gpu.kernels.cover.cells import Cells
 from topoact_gpu.kernels.dbscan.filters import choose_filter
 from topoact_gpu.kernels.dbscan.interval import Clustered
@@ -29,7 +35,17 @@ from topoact_gpu.resident import float_dtype
 from topoact_gpu.rows import Rows
 from topoact_gpu.streamed import Streamed
 
-__all__ = ["Source", "Task", "cluster_unit", "on_block", "save_shared", "sees"]
+__all__ = [
+    "Source",
+    "Task",
+    "begin_unit",
+    "cluster_unit",
+    "finish_unit",
+    "on_block",
+    "part_unit",
+    "save_shared",
+    "sees",
+]
 
 _MOST_OPEN = 4
 _OPEN: OrderedDict[str, Rows] = OrderedDict()
@@ -130,25 +146,55 @@ def cluster_unit(task: Task, elements: list[int], name: str) -> str:
     str
         The unit's name.
     """
+    found: dict[int, Clustered] = {}
+    crew = _crew(task)
+    with single_threaded_blas():
+        if task.device == "cuda":
+            for element in elements:
+                members = crew.members(element)
+                found[element] = _on_gpu(task, crew.prepared, members, float(crew.eps[element]))
+        else:
+            crew.everything(np.array(elements, np.int64), found.__setitem__)
+    _results(task).put(name, **results_to_arrays(found))
+    return name
+
+
+def begin_unit(task: Task, element: int) -> None:
+    """The first phases of a large element; the result is put down."""
+    crew = _crew(task)
+    with single_threaded_blas():
+        begin_element(crew, element, crew.team, _results(task))
+
+
+def part_unit(task: Task, element: int, number: int, n_parts: int, begun: None) -> None:
+    """A part of the last phase of a large element, after it is begun; the result is put down."""
+    crew = _crew(task)
+    with single_threaded_blas():
+        part_of_element(crew, element, number, n_parts, crew.team, _results(task))
+
+
+def finish_unit(task: Task, element: int, n_parts: int, name: str, parts: list[None]) -> str:
+    """The labels of a large element from its parts, put down as a unit; the unit's name."""
+    result = finish_element(element, n_parts, task.min_samples, _results(task))
+    _results(task).put(name, **results_to_arrays({element: result}))
+    return name
+
+
+def _results(task: Task) -> Ledger:
+    return Ledger(task.folder / "results")
+
+
+def _crew(task: Task) -> Crew:
+    """A crew of one thread for any elements of the task."""
     indptr, rows, eps = (task.shared(each) for each in ("indptr", "rows", "eps"))
-    prepared = task.prepared()
 
     def members(element: int) -> NDArray[np.int64]:
         return np.array(rows[indptr[element] : indptr[element + 1]])
 
-    found: dict[int, Clustered] = {}
-    with single_threaded_blas():
-        if task.device == "cuda":
-            for element in elements:
-                found[element] = _on_gpu(task, prepared, members(element), float(eps[element]))
-        else:
-            team, sizes = Team(1), np.diff(indptr)
-            crew = Crew(
-                prepared, members, sizes, np.asarray(eps), task.min_samples, task.budget_bytes, team
-            )
-            crew.everything(np.array(elements, np.int64), found.__setitem__)
-    Ledger(task.folder / "results").put(name, **results_to_arrays(found))
-    return name
+    return Crew(
+        task.prepared(), members, np.diff(indptr), np.asarray(eps), task.min_samples,
+        task.budget_bytes, Team(1),
+    )  # fmt: skip
 
 
 def _on_gpu(task: Task, prepared: Prepared, members: NDArray[np.int64], eps: float) -> Clustered:

@@ -12,6 +12,7 @@ Only int8 panels of two *superblocks* of rows are in memory at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,12 +49,12 @@ from topoact_gpu.kernels.product.cpu import (
 )
 from topoact_gpu.kernels.quantise.panels import Panels, permute_panels
 
-__all__ = ["Clustered", "PanelRun", "Problem", "cluster_rows"]
+__all__ = ["TINY", "Clustered", "PanelRun", "Problem", "Rectangle", "cluster_rows"]
 
 BLOCK_PANELS = CHUNK_ROWS // PANEL_ROWS
 _MOST_ROWS = 2**31 - 1
 """Rows of an interval are numbered in int32."""
-_TINY = 64
+TINY = 64
 """At most this many rows are compared directly."""
 _N_HUBS = CHUNK_ROWS
 _N_PROBES = 6
@@ -93,7 +94,7 @@ def cluster_rows(
             "use more intervals"
         )
     forest = empty_forest(len(ids), problem.min_samples)
-    if len(ids) <= _TINY:
+    if len(ids) <= TINY:
         ids = ids if window is None else window.load(np.arange(len(ids), dtype=np.int32), 2)
         _all_pairs(problem.table, problem.limits, forest, ids)
         n_pairs = len(ids) * (len(ids) - 1) // 2
@@ -104,6 +105,21 @@ def cluster_rows(
         counters = dict(zip(COUNTERS, run.counters.sum(0).tolist(), strict=True))
     labels, n_clusters = labels_from_forest(forest)
     return Clustered(labels, forest.degree >= problem.min_samples, n_clusters, counters)
+
+
+class Rectangle(NamedTuple):
+    """Open rows of one superblock against some panels of another."""
+
+    span: tuple[int, int]
+    other: tuple[int, int]
+    panels: tuple[int, int]
+    beyond: bool
+    """The panels lie in the largest component."""
+
+    @property
+    def n_pairs(self) -> int:
+        """Roughly the pairs it holds."""
+        return (self.span[1] - self.span[0]) * (self.panels[1] - self.panels[0]) * PANEL_ROWS
 
 
 @kernel
@@ -178,7 +194,7 @@ class PanelRun:
         self.packed: dict[tuple[int, int], Panels] = {}
         self.slots: dict[tuple[int, int], int] = {}
         self.block_of = np.empty(n_rows, np.int32)
-        self._bring_in_order()
+        self.order = np.empty(0, np.int32)
 
     def _bring_in_order(self) -> None:
         """Rows in spatial order; where they all fit in one superblock they are packed as well."""
@@ -196,6 +212,11 @@ class PanelRun:
 
     def everything(self) -> None:
         """All phases."""
+        self.report_rest(self.begin())
+
+    def begin(self) -> int:
+        """The phases before the last; the number of rows before the largest component."""
+        self._bring_in_order()
         spans = self._spans()
         for span in spans:
             panels = self._panels(span)
@@ -203,7 +224,7 @@ class PanelRun:
         roots = _core_roots(self.forest)
         if (roots >= 0).mean() >= _HUBS_SHARE:
             self._report_hubs(roots, spans)
-        self._report_rest(self._regroup())
+        return self._regroup()
 
     def _spans(self) -> list[tuple[int, int]]:
         step = self.problem.superblock_rows
@@ -298,28 +319,32 @@ class PanelRun:
             self.packed[(0, len(positions))] = permute_panels(whole, positions, n_cols)
         return int((~inside).sum())
 
-    def _report_rest(self, n_open: int) -> None:
-        """Rows order[:n_open] against themselves, then against all that follow."""
-        plans = [self._plan(0, n_open, n_open), self._plan(n_open, len(self.order), n_open)]
-        n_segments = max(plan.n_segments for plan in plans)
-        self.ends = self.problem.frame.ends[: n_segments + 1]
-        n_panels = -(-n_open // PANEL_ROWS)
-        spans = self._spans()
+    def rectangles(self, n_open: int) -> list[Rectangle]:
+        """What the last phase has to scan: pairs of superblocks, before and in the component."""
+        n_panels, spans = -(-n_open // PANEL_ROWS), self._spans()
+        found = []
         for beyond in (False, True):
             for at, span in enumerate(spans):
                 for other in spans[at:]:
                     first = max(n_panels - other[0] // PANEL_ROWS, 0)
                     last = -(-(other[1] - other[0]) // PANEL_ROWS)
-                    panel_range = (first, last) if beyond else (0, min(first, last))
-                    if panel_range[0] >= panel_range[1]:
-                        continue
-                    positions = self._open_positions(span, n_open, beyond)
-                    if len(positions):
-                        self._scan(
-                            self._panels(span), self._panels(other), positions,
-                            panel_range=panel_range, upper=span == other, skip_block=True,
-                            plan=plans[beyond],
-                        )
+                    panels = (first, last) if beyond else (0, min(first, last))
+                    if panels[0] < panels[1]:
+                        found.append(Rectangle(span, other, panels, beyond))
+        return found
+
+    def report_rest(self, n_open: int, some: list[Rectangle] | None = None) -> None:
+        """Rows order[:n_open] against themselves, then against all that follow; or some of it."""
+        plans = [self._plan(0, n_open, n_open), self._plan(n_open, len(self.order), n_open)]
+        n_segments = max(plan.n_segments for plan in plans)
+        self.ends = self.problem.frame.ends[: n_segments + 1]
+        for span, other, panels, beyond in self.rectangles(n_open) if some is None else some:
+            positions = self._open_positions(span, n_open, beyond)
+            if len(positions):
+                self._scan(
+                    self._panels(span), self._panels(other), positions,
+                    panel_range=panels, upper=span == other, skip_block=True, plan=plans[beyond],
+                )
 
     def _open_positions(
         self, span: tuple[int, int], n_open: int, beyond: bool
