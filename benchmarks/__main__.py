@@ -81,6 +81,10 @@ def parser() -> argparse.ArgumentParser:
     budget.add_argument("--intervals", type=int, default=500)
     budget.add_argument("--threads", type=int, default=2)
 
+    workers = commands.add_parser("workers", parents=[common], help="a cluster of two processes")
+    workers.add_argument("--case", default="synthetic-300kx512-float16")
+    workers.add_argument("--threads", type=int, default=2)
+
     registers = commands.add_parser("registers", help="what GPU kernels compile to")
     registers.add_argument("--results", type=Path, default=HERE / "results")
     registers.add_argument(

@@ -76,7 +76,8 @@ def digest(graph) -> str:
     return f"{crc:08x}"
 
 
-def _mapper(spec: dict[str, Any], **more: Any):
+def mapper_of(spec: dict[str, Any], **more: Any):
+    """The estimator that a spec asks for."""
     from topoact_gpu import DBSCAN, Mapper, UniformCover
 
     return Mapper(
@@ -94,7 +95,7 @@ def _warm_up(spec: dict[str, Any], layer) -> None:
     from topoact_gpu.mapper import Mapper
 
     rows = layer.read_block(0, 3000)
-    _mapper(spec | {"n_intervals": 4, "budget": None}).fit(rows)
+    mapper_of(spec | {"n_intervals": 4, "budget": None}).fit(rows)
     import tempfile
 
     from topoact_gpu import create_store
@@ -103,7 +104,7 @@ def _warm_up(spec: dict[str, Any], layer) -> None:
         with create_store(Path(folder) / "a.zarr") as store:
             small = store.create_layer("layer", rows.shape[1], rows.dtype)
             small.append(rows)
-        fit = _mapper(spec | {"n_intervals": 4, "budget": "16777216"})
+        fit = mapper_of(spec | {"n_intervals": 4, "budget": "16777216"})
         assert isinstance(fit, Mapper)
         fit.fit(small)
 
@@ -117,7 +118,7 @@ def main() -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     start = time.perf_counter()
-    fitted = _mapper(spec).fit(layer)
+    fitted = mapper_of(spec).fit(layer)
     seconds = time.perf_counter() - start
     graph = fitted.graph_
     answer = {

@@ -189,6 +189,39 @@ def test_a_folder_that_workers_do_not_see_is_named(client, layer, monkeypatch):
         Mapper(client=client, clusterer=DBSCAN(6.0)).fit(layer)
 
 
+def test_a_store_behind_an_address(layer, tmp_path, small_blocks):
+    """In memory, as fsspec names it: workers are threads, so that they see the same memory."""
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    system.put(str(tmp_path / "acts.zarr"), "/bucket/acts.zarr", recursive=True)
+    there = open_store("memory://bucket/acts.zarr").layer("block")
+    assert np.array_equal(there[:], activations())
+    given = {"cover": UniformCover(12, 0.3), "clusterer": DBSCAN(6.0)}
+    one = Mapper(**given).fit(layer)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=":0",
+            processes=False,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):  # fmt: skip
+        assert_same(one, Mapper(**given, client=client).fit(there))
+    with pytest.raises(StoreError, match="read only"):
+        open_store("memory://bucket/acts.zarr", mode="a")
+    with pytest.raises(StoreError, match="no activation store at memory://bucket/other"):
+        open_store("memory://bucket/other")
+    (chunk,) = system.find("/bucket/acts.zarr/layers/block/activations/c")
+    held = bytearray(system.cat_file(chunk))
+    held[500] ^= 1
+    system.pipe_file(chunk, bytes(held))
+    with pytest.raises(StoreError, match="truncated or damaged"):
+        there[:]
+    system.rm(chunk)
+    with pytest.raises(StoreError, match="missing or empty"):
+        there[:]
+
+
 def test_clients_of_the_command_line(monkeypatch):
     with cluster_client(None, None) as nothing:
         assert nothing is None

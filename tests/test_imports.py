@@ -19,7 +19,7 @@ PACKAGE = "topoact_gpu"
 
 LAYERS = (
     {"errors", "_numba_cache"},
-    {"device", "files", "timing", "room", "progress"},
+    {"device", "files", "timing", "room", "progress", "remote"},
     {"kernels"},
     {
         "rows",
@@ -34,7 +34,8 @@ LAYERS = (
     },
     {"backend"},
     {"cpu", "prepare", "near", "intervals"},
-    {"cuda", "worker"},
+    {"cuda"},
+    {"worker"},
     {"distributed"},
     {"devices", "clusters"},
     {"activations"},

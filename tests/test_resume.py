@@ -136,7 +136,8 @@ def test_killed_at_random_moments_the_graph_is_the_same(tmp_path):
                     stages.add(found.get("stage"))
             assert graph_bytes(out) == graph_bytes(tmp_path / "whole.zarr")
             assert not work_folder(out).exists()
-    assert {"lens", "cluster"} <= stages, stages
+    assert "cluster" in stages
+    assert len(stages) >= 3, stages
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 

@@ -37,6 +37,7 @@ from .files import (
     replaced_directory,
     to_jsonable,
 )
+from .remote import place_of
 from .rows import Rows, ZarrSource, as_rows
 
 __all__ = ["Layer", "Store", "create_store", "nearest_name", "open_store"]
@@ -103,6 +104,8 @@ def open_store(path: str | Path, mode: Literal["r", "a"] = "r") -> Store:
     Parameters
     ----------
     path : str or Path
+        Or the address of a store that fsspec reaches, such as ``s3://bucket/acts.zarr``: for
+        reading.
     mode : {'r', 'a'}
         Read, or read and append. One writer at a time.
 
@@ -115,21 +118,24 @@ def open_store(path: str | Path, mode: Literal["r", "a"] = "r") -> Store:
     StoreError
         There is no store at ``path``, or one of a version this release does not know.
     """
-    path = Path(path)
+    place = place_of(path)
     if mode not in ("r", "a"):
         raise StoreError(f"mode must be 'r' or 'a', but is {mode!r}")
-    if not path.exists():
-        raise StoreError(f"there is no activation store at {path}; check the path")
-    found = read_format(path)
+    if mode == "a" and not isinstance(place, Path):
+        raise StoreError(f"{place} can be read only; write a store to a local path and copy it")
+    if not place.exists():
+        raise StoreError(f"there is no activation store at {place}; check the path")
+    found = read_format(place)
     if found != FORMAT:
         kind = f"a {found}" if found else "something else"
         raise StoreError(
-            f"{path} is {kind}, an activation store is required; "
+            f"{place} is {kind}, an activation store is required; "
             "make one with: topoact import DATA --out acts.zarr --layer NAME"
         )
-    group = zarr.open_group(path, mode="r" if mode == "r" else "r+")
-    check_version(path, group.attrs.asdict(), VERSION)
-    return Store(path, group, writable=mode == "a")
+    where = place if isinstance(place, Path) else str(place)
+    group = zarr.open_group(where, mode="r" if mode == "r" else "r+")
+    check_version(place, group.attrs.asdict(), VERSION)
+    return Store(place, group, writable=mode == "a")
 
 
 class Store:

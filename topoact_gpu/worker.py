@@ -199,14 +199,15 @@ def _crew(task: Task) -> Crew:
 
 def _on_gpu(task: Task, prepared: Prepared, members: NDArray[np.int64], eps: float) -> Clustered:
     """DBSCAN of one element on this worker's device."""
-    from topoact_gpu.devices import open_backend
+    from topoact_gpu.cuda import CudaBackend
 
     own, places = local_view(prepared, members)
     array = own.data.array[places]
     norms = None if own.norms is None else own.norms[places]
     found: dict[int, Clustered] = {}
     rows = Rows(array.shape, array.dtype, array=array)
-    with open_backend("cuda", 1) as backend, backend.hold(rows, task.budget_bytes) as data:
+    backend = CudaBackend(Team(1))
+    with backend.hold(rows, task.budget_bytes) as data:
         chosen = backend.choose_filter(rows.n_cols)
         backend.cluster(
             replace(own, data=data, norms=norms, filter=chosen),

@@ -24,7 +24,10 @@ __all__ = ["mapper"]
 
 
 def mapper(
-    data: Annotated[Path, typer.Argument(help="A store made by 'topoact import', or X.npy.")],
+    data: Annotated[
+        str,
+        typer.Argument(help="A store made by 'topoact import', its address (s3://...), or X.npy."),
+    ],
     layer: Annotated[
         str | None, typer.Option(help="Layer of the store; may be left out if it has only one.")
     ] = None,
@@ -144,12 +147,14 @@ def eps_text(report: dict[str, Any]) -> str:
     return "none" if eps is None else str(eps)
 
 
-def _open(data: Path, layer: str | None) -> Any:
+def _open(given: str, layer: str | None) -> Any:
     """The rows: a layer of a store, or a mapped array."""
     from ..errors import StoreError
+    from ..remote import place_of
     from ..store import open_store
     from .sources import open_npy
 
+    data = place_of(given)
     if data.suffix.lower() == ".npy" and not data.is_dir():
         if layer is not None:
             raise StoreError(f"{data} is a .npy file and has no layers; leave out --layer")
