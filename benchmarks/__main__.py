@@ -85,6 +85,14 @@ def parser() -> argparse.ArgumentParser:
     workers.add_argument("--case", default="synthetic-300kx512-float16")
     workers.add_argument("--threads", type=int, default=2)
 
+    plan = commands.add_parser("plan", parents=[common], help="a plan's seconds beside the fit's")
+    plan.add_argument(
+        "--cases", type=names,
+        default=names("sample,minilm_layer4,lite0_block8,synthetic-300kx128-float16,"
+                      "synthetic-300kx128-float16@64MB,synthetic-5000kx128-float16@512MB"),
+    )  # fmt: skip
+    plan.add_argument("--threads", type=int, default=2)
+
     registers = commands.add_parser("registers", help="what GPU kernels compile to")
     registers.add_argument("--results", type=Path, default=HERE / "results")
     registers.add_argument(

@@ -94,7 +94,7 @@ def _warm_up(spec: dict[str, Any], layer) -> None:
     from topoact_gpu import pipeline  # noqa: F401
     from topoact_gpu.mapper import Mapper
 
-    rows = layer.read_block(0, 3000)
+    rows = layer.read_block(0, min(3000, 2**24 // layer.n_cols))
     mapper_of(spec | {"n_intervals": 4, "budget": None}).fit(rows)
     import tempfile
 
@@ -115,6 +115,7 @@ def main() -> None:
     spec = json.loads(sys.argv[1])
     layer = open_store(spec["store"]).layer("layer")
     _warm_up(spec, layer)
+    layer.n_rows = spec.get("rows", layer.n_rows)
     print("ready", flush=True)
     sys.stdin.readline()
     start = time.perf_counter()

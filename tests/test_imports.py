@@ -42,7 +42,7 @@ LAYERS = (
     {"store", "lens", "cover", "neighbours", "knee", "nerve", "nodes", "sample", "cluster"},
     {"graph", "convert", "plot", "capturing", "capture_state", "capture_writer"},
     {"runs", "export"},
-    {"job"},
+    {"job", "planning"},
     {"pipeline"},
     {"identity"},
     {"mapper"},

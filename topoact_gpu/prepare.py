@@ -46,7 +46,7 @@ def prepare(
 
 def frame_of(data: Resident, norms: NDArray[np.float64] | None, largest: float, seed: int) -> Frame:
     """The frame of all rows (divided by their norms), from a seeded sample of them."""
-    ids = sample_ids(data.rows.n_rows, seed)
+    ids = sample_ids(data.rows.n_rows, data.rows.n_cols, seed)
     rows = data.take(ids)  # a table holds an address, not the array
     table = make_table(rows, None if norms is None else norms[ids])
     return make_frame(table, np.arange(len(ids)), largest, seed)

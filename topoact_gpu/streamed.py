@@ -19,6 +19,8 @@ __all__ = ["Streamed", "block_bytes"]
 
 T = TypeVar("T")
 _LEAST_BLOCK, _MOST_BLOCK = 2**21, 2**25
+_ALIGNED_BLOCK = 2**23
+"""A block may be larger than its share by up to this, to hold whole multiples of BLOCK_ROWS."""
 _SHARE = 16
 """Of the budget a block takes one part in so many: several are under way at a time."""
 
@@ -47,8 +49,9 @@ class Streamed(Resident):
         super().__init__(rows, None, "streamed")
         self.dtype = float_dtype(rows.dtype)
         row_bytes = rows.n_cols * self.dtype.itemsize
-        step = max(block_bytes(budget_bytes) // row_bytes, 1)
-        if BLOCK_ROWS * row_bytes <= _MOST_BLOCK:
+        n_bytes = block_bytes(budget_bytes)
+        step = max(n_bytes // row_bytes, 1)
+        if BLOCK_ROWS * row_bytes <= max(n_bytes, _ALIGNED_BLOCK):
             step = max(step // BLOCK_ROWS, 1) * BLOCK_ROWS
         self.starts = range(0, rows.n_rows, step)
         self.ledger: Ledger | None = None

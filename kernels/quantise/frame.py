@@ -12,18 +12,24 @@ __all__ = ["SEGMENTS", "make_frame", "sample_ids"]
 
 SEGMENTS = (32, 64, 96, 128, 192)
 """Prefix lengths, in components, after which a tile may be given up."""
-_N_SAMPLE = 2048
+_N_SAMPLE, _FEWEST_SAMPLED, _SAMPLE_NUMBERS = 2048, 512, 2**22
+"""Rows a frame is made from: fewer where they are long, so that they take some 16 MB."""
 _MOST_COLUMNS = 16_384
 """Beyond this a basis would take more memory than it is worth."""
 _N_AXES = 8
 """Components used to order rows, kept even where no prefix is."""
 
 
-def sample_ids(n_rows: int, seed: int) -> NDArray[np.int64]:
+def sample_ids(n_rows: int, n_cols: int, seed: int) -> NDArray[np.int64]:
     """Rows to make a frame from, ascending: all of them, or a seeded sample."""
-    if n_rows <= _N_SAMPLE:
+    wanted = _sample_size(n_cols)
+    if n_rows <= wanted:
         return np.arange(n_rows)
-    return np.sort(np.random.default_rng(seed).choice(n_rows, _N_SAMPLE, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(n_rows, wanted, replace=False))
+
+
+def _sample_size(n_cols: int) -> int:
+    return min(max(_SAMPLE_NUMBERS // n_cols, _FEWEST_SAMPLED), _N_SAMPLE)
 
 
 def make_frame(table: RowTable, ids: NDArray[np.int64], largest: float, seed: int) -> Frame:
@@ -50,8 +56,8 @@ def make_frame(table: RowTable, ids: NDArray[np.int64], largest: float, seed: in
     """
     generator = np.random.default_rng(seed)
     n_cols = table.n_cols
-    if len(ids) > _N_SAMPLE:
-        ids = np.sort(generator.choice(ids, _N_SAMPLE, replace=False))
+    if len(ids) > _sample_size(n_cols):
+        ids = np.sort(generator.choice(ids, _sample_size(n_cols), replace=False))
     sample = np.empty((len(ids), n_cols), np.float32)
     unit = 2.0 ** -np.ceil(np.log2(max(largest, 2.0**-500)))
     centre_rows(table, ids, np.zeros(n_cols), unit, sample)

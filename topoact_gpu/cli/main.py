@@ -16,6 +16,7 @@ from .export import export
 from .import_data import import_data
 from .info import info
 from .mapper import mapper
+from .plan import plan
 
 __all__ = ["app"]
 
@@ -92,6 +93,7 @@ app.command()(capture)
 app.command()(layers)
 app.command("import")(import_data)
 app.command()(mapper)
+app.command()(plan)
 app.command()(info)
 app.command()(export)
 app.command()(demo)

@@ -16,6 +16,7 @@ from .console import (
     graph_summary,
     stage_rows,
 )
+from .options import clusterer_of, cover_of, open_rows
 
 if TYPE_CHECKING:
     from ..mapper import Mapper
@@ -92,11 +93,11 @@ def mapper(
 
     printer = Printer(as_json=as_json, quiet=quiet)
     with os_errors(f"reading {data}"):
-        rows = _open(data, layer)
+        rows = open_rows(data, layer)
     estimator = _estimator(
         lens=lens,
-        cover=_cover(cover, intervals, overlap),
-        clusterer=_clusterer(eps, min_samples, metric),
+        cover=cover_of(cover, intervals, overlap),
+        clusterer=clusterer_of(eps, min_samples, metric),
         min_intersection=min_intersection,
         max_dimension=max_dimension,
         device=device,
@@ -145,77 +146,6 @@ def eps_text(report: dict[str, Any]) -> str:
     if isinstance(eps, list | tuple) and eps:
         return f"{min(eps):.6g} to {max(eps):.6g}, one for each interval"
     return "none" if eps is None else str(eps)
-
-
-def _open(given: str, layer: str | None) -> Any:
-    """The rows: a layer of a store, or a mapped array."""
-    from ..errors import StoreError
-    from ..remote import place_of
-    from ..store import open_store
-    from .sources import open_npy
-
-    data = place_of(given)
-    if data.suffix.lower() == ".npy" and not data.is_dir():
-        if layer is not None:
-            raise StoreError(f"{data} is a .npy file and has no layers; leave out --layer")
-        return open_npy(data)
-    if data.is_file():
-        raise StoreError(
-            f"{data} must be a store or a .npy file; import it first: "
-            f"topoact import {data} --out acts.zarr --layer NAME"
-        )
-    store = open_store(data)
-    if layer is None:
-        if len(store.layers) != 1:
-            shown = ", ".join(store.layers) or "none"
-            raise StoreError(f"{data} has {len(store.layers)} layers ({shown}); choose --layer")
-        layer = store.layers[0]
-    return store.layer(layer)
-
-
-def _cover(kind: str, intervals: str, overlap: str) -> Any:
-    from ..cover import BalancedCover, KeplerCover, UniformCover
-    from ..errors import ParameterError
-    from ..store import nearest_name
-
-    kinds: dict[str, Any] = {
-        "uniform": UniformCover,
-        "kepler": KeplerCover,
-        "balanced": BalancedCover,
-    }
-    if kind not in kinds:
-        raise ParameterError(f"there is no cover {kind!r}{nearest_name(kind, kinds)}")
-    counts = _numbers("--intervals", intervals, int)
-    overlaps = _numbers("--overlap", overlap, float)
-    return kinds[kind](counts, overlaps)
-
-
-def _numbers(option: str, text: str, kind: type[int] | type[float]) -> Any:
-    """One number, or a list of them."""
-    from ..errors import ParameterError
-
-    try:
-        numbers = [kind(part) for part in text.split(",")]
-    except ValueError as error:
-        what = "whole numbers" if kind is int else "numbers"
-        raise ParameterError(f"{option} must be {what}, but is {text!r}") from error
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-def _clusterer(eps: str, min_samples: int, metric: str) -> Any:
-    from ..cluster import DBSCAN
-    from ..errors import ParameterError
-    from ..store import nearest_name
-
-    words = ("knee", "knee-per-interval")
-    try:
-        value: str | float = eps if eps in words else float(eps)
-    except ValueError as error:
-        raise ParameterError(
-            f"--eps must be a number, knee or knee-per-interval, but is {eps!r}"
-            f"{nearest_name(eps, words)}"
-        ) from error
-    return DBSCAN(eps=value, min_samples=min_samples, metric=metric)
 
 
 def _estimator(*, lens: str, **parameters: Any) -> Mapper:
