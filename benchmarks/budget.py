@@ -24,9 +24,11 @@ def run(options) -> int:
         "threads": options.threads,
     }  # fmt: skip
     found: dict[str, list[dict]] = {"memory": [], "budget": []}
-    for _ in range(options.repeats):
+    name = measure.run_name()
+    for repeat in range(options.repeats):
         for way, budget in (("memory", None), ("budget", options.budget)):
-            found[way].append(_measured(case, way, spec | {"budget": budget}, options))
+            own = spec | {"budget": budget, "run": name, "repeat": repeat}
+            found[way].append(_measured(case, way, own, options))
     return _judged(found)
 
 
@@ -34,7 +36,8 @@ def _measured(case, way: str, spec: dict, options) -> dict:
     answer = fit_store.watched(spec, options.timeout)
     beyond = answer["peak_bytes"] - answer["idle_bytes"]
     record = {"case": case.name, "way": way, **spec, **answer, "beyond_idle_bytes": beyond}
-    record["store"] = Path(spec["store"]).name
+    record |= {"store": Path(spec["store"]).name, "wall_s": answer["seconds"]}
+    record |= {"machine": measure.machine(), "limit_bytes": _limit(spec)}
     measure.append_result(Path(options.results), "budget", record)
     print(f"  {way}: {answer['seconds']:.1f} s, {beyond / 1e6:,.0f} MB beyond idle, "
           f"{answer['rows']}, {answer['stages']}")  # fmt: skip
@@ -42,12 +45,16 @@ def _measured(case, way: str, spec: dict, options) -> dict:
     return record
 
 
-def _judged(found: dict[str, list[dict]]) -> int:
+def _limit(spec: dict) -> int | None:
     from topoact_gpu.device import resolve_budget
 
+    return resolve_budget(spec["budget"]) + SLACK_BYTES if spec["budget"] else None
+
+
+def _judged(found: dict[str, list[dict]]) -> int:
     seconds = {way: statistics.median(r["seconds"] for r in each) for way, each in found.items()}
     ratio = seconds["budget"] / seconds["memory"]
-    limit = resolve_budget(found["budget"][0]["budget"]) + SLACK_BYTES
+    limit = found["budget"][0]["limit_bytes"]
     most = max(record["beyond_idle_bytes"] for record in found["budget"])
     same = len({record["digest"] for each in found.values() for record in each}) == 1
     print(f"  {ratio:.2f} times as long as in memory; {most / 1e6:,.0f} MB beyond idle, "

@@ -14,7 +14,8 @@ INTERVALS = {"synthetic-5000kx128-float16": 500}
 
 def run(options) -> int:
     """``python -m benchmarks plan``: returns how many plans were off."""
-    return sum(_measured(text, options) for text in options.cases)
+    name = measure.run_name()
+    return sum(_measured(text, name, options) for text in options.cases)
 
 
 def _rows(name: str, options):
@@ -29,7 +30,7 @@ def _rows(name: str, options):
     return open_store(fit_store.make_store(case, options.cache)).layer("layer"), case.eps
 
 
-def _measured(text: str, options) -> bool:
+def _measured(text: str, run_name: str, options) -> bool:
     from topoact_gpu import DBSCAN, Mapper, UniformCover
     from topoact_gpu.planning import plan
 
@@ -48,8 +49,9 @@ def _measured(text: str, options) -> bool:
     ratio = found.seconds["total"] / seconds
     same = found.way == report["implementation"]["rows"]
     stages = {k: v["seconds"] for k, v in report["stages"].items()}
-    record = {"case": text, "planned": found.to_dict(), "seconds": seconds, "stages": stages,
-              "ratio": ratio, "planning_seconds": planning}  # fmt: skip
+    record = {"run": run_name, "case": text, "planned": found.to_dict(), "wall_s": seconds,
+              "stages": stages, "ratio": ratio, "planning_s": planning,
+              "threads": options.threads, "machine": measure.machine()}  # fmt: skip
     measure.append_result(Path(options.results), "plan", record)
     fine = 1 / MOST <= ratio <= MOST and same
     print(f"  {text}: planned {found.seconds['total']:.1f} s (in {planning:.1f} s), took "

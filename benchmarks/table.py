@@ -272,6 +272,54 @@ def _capture(records: list[dict]) -> str:
     return _markdown("Capture", head, rows, [_where(records)]) if rows else ""
 
 
+WAYS = {
+    "memory": "everything in memory",
+    "process": "one process, two threads",
+    "workers": "two workers of one thread",
+}
+
+
+def _budget(records: list[dict]) -> str:
+    rows = []
+    for (case,), group in _grouped(records, "case").items():
+        ways = _grouped(group, "way")
+        inside = _median(ways[("memory",)], "wall_s")
+        for (way,), own in ways.items():
+            limit = own[0]["limit_bytes"]
+            beyond = max(record["beyond_idle_bytes"] for record in own)
+            rows.append([
+                f"{case}, {own[0]['n_intervals']} intervals, {WAYS.get(way, own[0]['budget'])}",
+                _seconds(own), f"{_median(own, 'wall_s') / inside:.2f}", f"{beyond / 1e6:,.0f}",
+                f"{limit / 1e6:,.0f}" if limit else "",
+            ])  # fmt: skip
+    head = ["larger than the budget", "wall, s", "times as long", "memory beyond idle, MB",
+            "promised at most, MB"]  # fmt: skip
+    return _markdown("A memory budget", head, rows, [_where(records)]) if rows else ""
+
+
+def _workers(records: list[dict]) -> str:
+    rows = []
+    for (case,), group in _grouped(records, "case").items():
+        ways = _grouped(group, "way")
+        alone = _median(ways[("process",)], "wall_s")
+        rows += [
+            [f"{case}, {WAYS[way]}", _seconds(own), f"{_median(own, 'wall_s') / alone:.2f}"]
+            for (way,), own in ways.items()
+        ]
+    head = ["a store, 70 intervals", "wall, s", "times as long"]
+    return _markdown("A cluster of two processes", head, rows, [_where(records)]) if rows else ""
+
+
+def _plan(records: list[dict]) -> str:
+    rows = [
+        [record["case"].replace("@", " within "), f"{record['planned']['seconds']['total']:.1f}",
+         _seconds([record]), f"{record['ratio']:.2f}", f"{record['planning_s']:.1f}"]
+        for record in records
+    ]  # fmt: skip
+    head = ["`topoact plan`", "planned, s", "took, s", "ratio", "planning took, s"]
+    return _markdown("Plans", head, rows, [_where(records)]) if rows else ""
+
+
 UNDECIDED_KINDS = {
     "plain": "as it is",
     "outliers": "one row in 100 above 1e6 in a column",
@@ -329,4 +377,7 @@ SECTIONS = {
     "memory": _memory,
     "undecided": _undecided,
     "capture": _capture,
+    "budget": _budget,
+    "workers": _workers,
+    "plan": _plan,
 }

@@ -22,7 +22,7 @@ def run(options) -> int:
     spec = {"n_intervals": 70, "overlap": 0.3, "eps": case.eps, "threads": options.threads}
     layer = open_store(store).layer("layer")
     seconds: dict[str, list[float]] = {"process": [], "workers": []}
-    digests = set()
+    digests, name = set(), measure.run_name()
     with cluster_client(None, options.threads) as client:
         for repeat in range(options.repeats + 1):  # the first one warms up
             for way, found in (("process", None), ("workers", client)):
@@ -33,8 +33,9 @@ def run(options) -> int:
                 if repeat:
                     seconds[way].append(took)
                     stages = {k: v["seconds"] for k, v in fitted.report_["stages"].items()}
-                    record = {"case": case.name, "way": way, **spec, "seconds": took,
-                              "stages": stages}  # fmt: skip
+                    record = {"run": name, "case": case.name, "way": way, **spec, "wall_s": took,
+                              "stages": stages, "machine": measure.machine(),
+                              "repeat": repeat - 1}  # fmt: skip
                     measure.append_result(Path(options.results), "workers", record)
                     print(f"  {way}: {took:.1f} s, {stages}")
                     sys.stdout.flush()

@@ -644,12 +644,16 @@ class TestTable:
         numbers = (
             "floor_s", "sgemm_gflops", "over_floor", "memberships", "limit_bytes",
             "times_slower", "pairs_tested", "pairs_undecided", "images", "layers", "plain_s",
-            "over_plain",
+            "over_plain", "n_intervals", "beyond_idle_bytes", "ratio", "planning_s",
         )  # fmt: skip
+        own = {"budget": {"way": "memory"}, "workers": {"way": "process"}}
+        own["plan"] = {"planned": {"seconds": {"total": 2.0}}}
         more = dict.fromkeys(numbers, 2) | dict.fromkeys(("asked_filter", "dtype", "kind"), "a")
         for name in table.SECTIONS:
-            measure.append_result(tmp_path, name, self.record("1", "topoact", 1.0) | more)
+            record = self.record("1", "topoact", 1.0) | more | own.get(name, {})
+            measure.append_result(tmp_path, name, record)
         text = table.render(tmp_path)
         titles = ("Time over the sgemm floor", "One million rows", "Nerve", "Memory")
+        titles += ("A memory budget", "A cluster of two processes", "Plans")
         for title in (*titles, "Pairs no filter decides", "Capture"):
             assert f"**{title}**" in text
