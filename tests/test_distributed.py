@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -116,6 +117,20 @@ def test_our_dbscan_on_workers_that_have_gpus(client, layer):
     many = Mapper(**given, client=client, device="cuda").fit(rows)
     assert_same(one, many)
     assert many.report_["implementation"]["device"] == "cuda"
+
+
+@pytest.mark.parametrize(("name", "device"), [("0", 0), (5, 1), ("tcp://a:1", None)])
+def test_each_worker_takes_a_device_of_its_own(monkeypatch, name, device):
+    import torch
+
+    from topoact_gpu import worker
+
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(name=name))
+    worker._take_own_device()
+    assert taken == ([] if device is None else [device])
 
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(cluster, client, layer, monkeypatch):

@@ -352,6 +352,39 @@ def test_a_large_interval_goes_on_part_by_part(store, tmp_path, streamed, monkey
     assert graph_bytes(out) == graph_bytes(tmp_path / "whole.zarr")
 
 
+class Odd:
+    """A clusterer with labels that are no small integers, and NaN for noise."""
+
+    def get_params(self, deep: bool = True) -> dict[str, object]:
+        return {}
+
+    def set_params(self, **params: object) -> Odd:
+        return self
+
+    def fit_predict(self, X: np.ndarray) -> np.ndarray:
+        return np.where(X[:, 0] > 1, 1e12, np.where(X[:, 0] < -1, np.nan, 5.0))
+
+
+def test_labels_of_other_clusterers_survive(store, tmp_path, streamed, monkeypatch):
+    layer = open_store(store).layer("block")
+    whole = Mapper(cover=UniformCover(5), clusterer=Odd()).fit(layer).graph_
+    out, original, count = tmp_path / "run.zarr", ClusterLedger.keep, iter(range(100))
+
+    def stop(self, element, result):
+        original(self, element, result)
+        if next(count) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClusterLedger, "keep", stop)
+        with pytest.raises(KeyboardInterrupt):
+            Mapper(cover=UniformCover(5), clusterer=Odd()).fit(layer, run=out)
+    again = Mapper(cover=UniformCover(5), clusterer=Odd()).fit(layer, run=out)
+    assert again.report_["resumed"]["intervals"] >= 3
+    assert again.graph_.rows.tobytes() == whole.rows.tobytes()
+    assert again.graph_.indptr.tobytes() == whole.indptr.tobytes()
+
+
 def test_units_are_whole_or_not_there(tmp_path):
     ledger = Ledger(tmp_path / "units")
     ledger.put("a", x=np.arange(5), y="text")

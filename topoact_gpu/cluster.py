@@ -96,8 +96,11 @@ def knee_of(
 
 def add_counters(results: list[Clustered]) -> dict[str, int]:
     """Sum of the counters of several intervals."""
-    names = results[0].counters if results else {}
-    return {name: sum(result.counters[name] for result in results) for name in names}
+    total: dict[str, int] = {}
+    for result in results:  # those of an earlier process may have run on another device
+        for name, count in result.counters.items():
+            total[name] = total.get(name, 0) + count
+    return total
 
 
 class DBSCAN(ClusterMixin, BaseEstimator):  # type: ignore[misc]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from topoact_gpu.cover import CoverElements
 from topoact_gpu.errors import DataError
 
-__all__ = ["lens_statistics", "minimum_rows", "nodes_from_labels"]
+__all__ = ["lens_statistics", "minimum_rows", "nodes_from_labels", "small_labels"]
 
 _Ints = NDArray[np.int64]
 _Floats = NDArray[np.float64]
@@ -65,7 +65,7 @@ def nodes_from_labels(
         )
     if not sizes:
         return np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    labels = np.concatenate([_small_labels(np.asarray(each)) for each in labels_per_element])
+    labels = np.concatenate([small_labels(np.asarray(each)) for each in labels_per_element])
     widest = max(int(labels.max(initial=-1)) + 1, 1)
     n_labels = int((labels >= 0).sum())
     indptr, rows = np.zeros(n_labels + 1, dtype=np.int64), np.empty(n_labels, dtype=np.int64)
@@ -125,8 +125,8 @@ def minimum_rows(clusterer: Any) -> int:
     return 2
 
 
-def _small_labels(labels: NDArray[Any]) -> _Ints:
-    """Return labels as int64 below the number of rows, so that a table by label stays small."""
+def small_labels(labels: NDArray[Any]) -> _Ints:
+    """Return labels as int64 below the number of rows: a table by label stays small."""
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         labels = np.where(np.isnan(labels), -1, labels)  # some clusterers mark noise with NaN
     labels = labels.astype(np.int64, copy=False)

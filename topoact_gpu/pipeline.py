@@ -30,7 +30,7 @@ from topoact_gpu.job import Job
 from topoact_gpu.kernels.dbscan.interval import Clustered
 from topoact_gpu.ledger import ClusterLedger
 from topoact_gpu.lens import compute_lens, given_lens
-from topoact_gpu.nodes import minimum_rows, nodes_from_labels
+from topoact_gpu.nodes import minimum_rows, nodes_from_labels, small_labels
 from topoact_gpu.prepare import prepare
 from topoact_gpu.progress import Step, progress_fields
 from topoact_gpu.resident import Resident
@@ -295,7 +295,8 @@ class Pipeline:
             ids = elements.element_rows(at)
             labels = np.full(len(ids), -1, np.int64)
             if len(ids) >= fewest:
-                labels = np.asarray(clone(clusterer).fit_predict(taken(data, ids)))
+                found = np.asarray(clone(clusterer).fit_predict(taken(data, ids)))
+                labels = small_labels(found)
             done.keep(at, Clustered(labels, labels >= 0, 0, {}))
 
         self.clustering = {"n_intervals": elements.n_elements, "clusterer": repr(clusterer)}

@@ -197,6 +197,20 @@ def _crew(task: Task) -> Crew:
     )  # fmt: skip
 
 
+def _take_own_device() -> None:
+    """One device for each worker: by the number that a cluster of this machine gave it.
+
+    A worker that sees one device only (CUDA_VISIBLE_DEVICES) takes that.
+    """
+    import torch
+    from distributed import get_worker
+
+    n_devices = torch.cuda.device_count()
+    name = str(get_worker().name)
+    if n_devices and name.isdecimal():
+        torch.cuda.set_device(int(name) % n_devices)
+
+
 def _on_gpu(task: Task, prepared: Prepared, members: NDArray[np.int64], eps: float) -> Clustered:
     """DBSCAN of one element on this worker's device."""
     from topoact_gpu.cuda import CudaBackend
@@ -206,6 +220,7 @@ def _on_gpu(task: Task, prepared: Prepared, members: NDArray[np.int64], eps: flo
     norms = None if own.norms is None else own.norms[places]
     found: dict[int, Clustered] = {}
     rows = Rows(array.shape, array.dtype, array=array)
+    _take_own_device()
     backend = CudaBackend(Team(1))
     with backend.hold(rows, task.budget_bytes) as data:
         chosen = backend.choose_filter(rows.n_cols)
