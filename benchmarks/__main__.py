@@ -75,6 +75,16 @@ def parser() -> argparse.ArgumentParser:
     capture.add_argument("--images", type=int, default=320)
     capture.add_argument("--threads", type=int, default=2)
 
+    budget = commands.add_parser("budget", parents=[common], help="rows larger than the budget")
+    budget.add_argument("--case", default="synthetic-5000kx128-float16")
+    budget.add_argument("--budget", default="512MB")
+    budget.add_argument("--intervals", type=int, default=500)
+    budget.add_argument("--threads", type=int, default=2)
+
+    workers = commands.add_parser("workers", parents=[common], help="a cluster of two processes")
+    workers.add_argument("--case", default="synthetic-300kx512-float16")
+    workers.add_argument("--threads", type=int, default=2)
+
     registers = commands.add_parser("registers", help="what GPU kernels compile to")
     registers.add_argument("--results", type=Path, default=HERE / "results")
     registers.add_argument(

@@ -528,7 +528,11 @@ def test_truncated_chunk_of_a_store(tmp_path, blobs):
 def test_existing_run(tmp_path, blobs):
     out = tmp_path / "run.zarr"
     succeed("mapper", blobs, "--eps", 2, "--out", out)
-    fail("mapper", blobs, "--eps", 2, "--out", out, match="--overwrite", tmp_path=tmp_path)
+    before = tree(tmp_path)
+    succeed("mapper", blobs, "--eps", 2, "--out", out)
+    assert tree(tmp_path) == before  # it is complete
+    other = "clusterer.eps is 2.0 there, 1.0 here"
+    fail("mapper", blobs, "--eps", 1, "--out", out, match=other, tmp_path=tmp_path)
     succeed("mapper", blobs, "--eps", 1, "--out", out, "--overwrite")
     assert load_run(out).report["clustering"]["eps"] == 1
     x = tmp_path / "x.npy"
@@ -551,10 +555,15 @@ def test_full_disk_while_saving_a_run(tmp_path, blobs, monkeypatch):
     def full(path, value, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_local, "_put", full)
     out = tmp_path / "run.zarr"
-    fail("mapper", blobs, "--eps", 2, "--out", out, match="disk is full", tmp_path=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(_local, "_put", full)
+        fail("mapper", blobs, "--eps", 2, "--out", out, match="disk is full")
     assert not out.exists()
+    found = json.loads(succeed("mapper", blobs, "--eps", 2, "--out", out, "--json").stdout)
+    n_intervals = found["report"]["clustering"]["n_intervals"]
+    assert found["report"]["resumed"] == {"lens": True, "intervals": n_intervals}
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 # --- export ------------------------------------------------------------------------------------

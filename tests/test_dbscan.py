@@ -13,9 +13,10 @@ from sklearn.cluster import DBSCAN as Theirs
 from threadpoolctl import threadpool_limits
 
 from topoact_gpu import DBSCAN
-from topoact_gpu.cpu import CpuBackend, problem_of
+from topoact_gpu.cpu import CpuBackend
 from topoact_gpu.device import Team
 from topoact_gpu.errors import DataError, ParameterError
+from topoact_gpu.intervals import problem_of
 from topoact_gpu.kernels.dbscan import filters, reference
 from topoact_gpu.kernels.dbscan.filters import FILTERS as ALL_FILTERS
 from topoact_gpu.kernels.dbscan.filters import available_filters, choose_filter
@@ -425,18 +426,20 @@ def test_elements_are_clustered_each_by_itself():
         with resident(as_rows(X), 10**9) as data, Team(n_threads) as team:
             backend = CpuBackend(team)
             prepared = prepare(data, "euclidean", backend)
-            told = []
-            results = backend.cluster(
+            found = {}
+            backend.cluster(
                 prepared,
                 indptr,
                 np.concatenate(members),
                 eps=eps,
                 min_samples=3,
                 budget_bytes=2**24,
-                progress=told.append,
+                todo=np.arange(len(members)),
+                keep=found.__setitem__,
             )
-        assert told[-1] == len(members)
-        for ids, limit, result in zip(members, eps, results, strict=True):
+        assert sorted(found) == list(range(len(members)))
+        for at, (ids, limit) in enumerate(zip(members, eps, strict=True)):
+            result = found[at]
             check_labels(result.labels, reference.dbscan(X[ids], limit, 3))
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,12 @@ from topoact_gpu.device import Team
 from topoact_gpu.kernels.dbscan.interval import Clustered
 from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.table import RowTable, make_table
+from topoact_gpu.ledger import Ledger
 from topoact_gpu.resident import Resident
 from topoact_gpu.rows import Rows
+
+if TYPE_CHECKING:
+    from topoact_gpu.cover import CoverElements
 
 __all__ = ["Backend", "Prepared"]
 
@@ -75,6 +80,10 @@ class Backend(Protocol):
 
     def hold(self, rows: Rows, budget_bytes: int) -> AbstractContextManager[Resident]:
         """Rows where this backend's kernels reach them; see :func:`.resident.resident`."""
+        ...
+
+    def spread(self, data: Resident, elements: CoverElements, folder: Path) -> Resident:
+        """Rows where the elements of a cover are read quickly; the same rows, if they are held."""
         ...
 
     def row_lens(self, data: Resident, code: int) -> NDArray[np.float64]:
@@ -142,9 +151,11 @@ class Backend(Protocol):
         eps: NDArray[np.float64],
         min_samples: int,
         budget_bytes: int,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[Clustered]:
-        """DBSCAN in every element of a cover.
+        todo: NDArray[np.int64],
+        keep: Callable[[int, Clustered], None],
+        pieces: Ledger | None = None,
+    ) -> None:
+        """DBSCAN in elements of a cover.
 
         Parameters
         ----------
@@ -155,13 +166,13 @@ class Backend(Protocol):
         min_samples : int
         budget_bytes : int
             Of host memory.
-        progress : callable, optional
-            Told how many elements are done.
-
-        Returns
-        -------
-        list of Clustered, in the elements' order
-            Labels and core rows are the same bytes anywhere; counters are not.
+        todo : int64
+            The elements to cluster.
+        keep : callable
+            Given each of them with its result, in any order, by one thread at a time. Labels and
+            core rows are the same bytes anywhere; counters are not.
+        pieces : Ledger, optional
+            Where parts of large elements may be put down, to be taken up again.
         """
         ...
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numbers
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -11,6 +14,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import _check_feature_names
 
 from topoact_gpu.backend import Backend, Prepared
+from topoact_gpu.cover import one_element
 from topoact_gpu.device import Team, resolve_budget, resolve_device, resolve_threads
 from topoact_gpu.devices import open_backend
 from topoact_gpu.errors import ParameterError
@@ -199,14 +203,20 @@ class DBSCAN(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         eps = self.eps
         if isinstance(eps, str):
             eps = knee_of(prepared, ids, self.min_samples, backend, self.seed).eps
-        (result,) = backend.cluster(
-            prepared,
-            np.array([0, len(ids)]),
-            ids,
-            eps=np.array([float(eps)]),
-            min_samples=self.min_samples,
-            budget_bytes=budget,
-        )
+        with tempfile.TemporaryDirectory(prefix="topoact-") as scratch:
+            prepared = replace(prepared, data=backend.spread(data, one_element(ids), Path(scratch)))
+            found: dict[int, Clustered] = {}
+            backend.cluster(
+                prepared,
+                np.array([0, len(ids)]),
+                ids,
+                eps=np.array([float(eps)]),
+                min_samples=self.min_samples,
+                budget_bytes=budget,
+                todo=np.zeros(1, np.int64),
+                keep=found.__setitem__,
+            )
+            result = found[0]
         self.labels_ = result.labels
         self.core_sample_indices_ = np.flatnonzero(result.core)
         self.n_clusters_ = result.n_clusters

@@ -25,6 +25,7 @@ __all__ = [
     "ExplicitCover",
     "KeplerCover",
     "UniformCover",
+    "one_element",
 ]
 
 _MAX_GRID = 2**62
@@ -70,6 +71,13 @@ class CoverElements:
     def element_rows(self, element: int) -> NDArray[np.int64]:
         """Return the rows of one element, ascending."""
         return self.rows[self.indptr[element] : self.indptr[element + 1]]
+
+
+def one_element(rows: NDArray[np.int64]) -> CoverElements:
+    """All rows in one element, without bounds."""
+    ends = np.array([0, len(rows)])
+    bounds = np.array([[-np.inf]]), np.array([[np.inf]])
+    return CoverElements(ends, rows, np.zeros(1, np.int64), *bounds, 1)
 
 
 @dataclass(frozen=True)

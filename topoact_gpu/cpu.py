@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topoact_gpu.backend import Prepared
+from topoact_gpu.bucketed import bucketed
 from topoact_gpu.device import Team
 from topoact_gpu.errors import ParameterError
+from topoact_gpu.intervals import Crew
 from topoact_gpu.kernels.dbscan.filters import choose_filter
-from topoact_gpu.kernels.dbscan.interval import Clustered, Problem, cluster_rows
+from topoact_gpu.kernels.dbscan.interval import Clustered
 from topoact_gpu.kernels.lens.cpu import row_lens
 from topoact_gpu.kernels.lens.principal import principal_components
 from topoact_gpu.kernels.neighbours.cpu import neighbour_squares
 from topoact_gpu.kernels.nerve.levels import edges
-from topoact_gpu.kernels.pairs.cpu import pair_limits
 from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.table import make_table
-from topoact_gpu.resident import Resident, resident
+from topoact_gpu.ledger import Ledger
+from topoact_gpu.near import streamed_squares
+from topoact_gpu.resident import Resident, float_dtype, resident
 from topoact_gpu.rows import Rows
+from topoact_gpu.streamed import Streamed
 
-__all__ = ["CpuBackend", "problem_of"]
+if TYPE_CHECKING:
+    from topoact_gpu.cover import CoverElements
+
+__all__ = ["CpuBackend"]
 
 _LENS_ROWS = 2048
-_MIN_BUDGET = 2**24
-_PACKED_BYTES = 160 * 10**6
-"""Panels in memory at a time, all threads together; more would not make anything faster."""
 
 
 class CpuBackend:
@@ -42,24 +48,28 @@ class CpuBackend:
         self._ran: dict[str, list[str]] = {}
 
     def hold(self, rows: Rows, budget_bytes: int) -> AbstractContextManager[Resident]:
-        """Rows in memory as they are, copied, or in a scratch file."""
-        return resident(rows, budget_bytes)
+        """Rows in memory, as they are or copied; where the budget is too small, read in blocks."""
+        in_memory = rows.array is not None and rows.mapped is None
+        n_bytes = rows.n_rows * rows.n_cols * float_dtype(rows.dtype).itemsize
+        if in_memory or n_bytes <= budget_bytes:
+            return resident(rows, budget_bytes)
+        return nullcontext(Streamed(rows.from_storage(), budget_bytes))
+
+    def spread(self, data: Resident, elements: CoverElements, folder: Path) -> Resident:
+        """Rows that are read in blocks are written to a folder, cell by cell; others stay."""
+        if not isinstance(data, Streamed):
+            return data
+        return bucketed(data, elements, folder, self.team)
 
     def row_lens(self, data: Resident, code: int) -> NDArray[np.float64]:
         """A lens of ROW_LENSES."""
-        out = np.empty(data.rows.n_rows)
-
-        def work(start: int) -> None:
-            stop = min(start + _LENS_ROWS, len(out))
-            row_lens(data.table, start, stop, code, out[start:stop])
-
-        self.team.map(work, range(0, len(out), _LENS_ROWS))
-        return out
+        found = data.map_blocks(partial(_lens_block, code), self.team, key=f"lens-{code}")
+        return np.concatenate(found)
 
     def pca(self, data: Resident, n_components: int) -> NDArray[np.float64]:
         """Principal components: sums over blocks in float64."""
         self.record("lens", "own", "cpu")
-        return principal_components(data.array, n_components, self.team)
+        return principal_components(data, n_components, self.team)
 
     def umap(self, data: Resident, n_components: int, seed: int) -> NDArray[np.float64]:
         """Coordinates by umap-learn.
@@ -128,6 +138,8 @@ class CpuBackend:
     ) -> NDArray[np.float64]:
         """Exact squared distances to the k nearest targets."""
         self.record("neighbours", "own", "cpu")
+        if isinstance(data, Streamed):
+            return streamed_squares(data, norms, queries, targets, k, frame, self.team)
         return neighbour_squares(
             make_table(data.array, norms),
             queries,
@@ -147,8 +159,10 @@ class CpuBackend:
         eps: NDArray[np.float64],
         min_samples: int,
         budget_bytes: int,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[Clustered]:
+        todo: NDArray[np.int64],
+        keep: Callable[[int, Clustered], None],
+        pieces: Ledger | None = None,
+    ) -> None:
         """DBSCAN in every element.
 
         Notes
@@ -156,35 +170,17 @@ class CpuBackend:
         Elements go to threads whole, largest first; one that alone holds more than its share of
         the pairs is worked on by all threads together. Labels do not depend on that.
         """
-        sizes = np.diff(indptr)
-        work_of = sizes.astype(np.float64) ** 2
-        order = np.argsort(-sizes, kind="stable")
-        together = work_of[order] > work_of.sum() / (4 * self.team.n_threads)
-        together &= self.team.n_threads > 1
-        n_together = int(together.sum())
-        results: list[Clustered | None] = [None] * len(sizes)
-
-        def run(element: int, crew: Team) -> None:
-            at_once = 1 if crew is self.team else self.team.n_threads
-            superblock = _superblock_bytes(budget_bytes, at_once)
-            problem = problem_of(prepared, float(eps[element]), min_samples, superblock)
-            members = rows[indptr[element] : indptr[element + 1]]
-            results[element] = cluster_rows(problem, members, crew)
-
-        def tell(count: int) -> None:
-            if progress is not None:
-                progress(count)
-
-        for count, element in enumerate(order[:n_together], 1):
-            run(int(element), self.team)
-            tell(count)
-        solo = self.team.solo()
-        self.team.map(
-            lambda element: run(int(element), solo),
-            order[n_together:],
-            lambda count: tell(n_together + count),
+        crew = Crew(
+            prepared,
+            lambda element: rows[indptr[element] : indptr[element + 1]],
+            np.diff(indptr),
+            eps,
+            min_samples,
+            budget_bytes,
+            self.team,
+            pieces,
         )
-        return [result for result in results if result is not None]
+        crew.everything(todo, keep)
 
     def record(self, stage: str, who: str, where: str) -> None:
         """Remember who did a stage's work, and where if not on this device."""
@@ -199,19 +195,13 @@ class CpuBackend:
         return {"device": "cpu", "n_threads": self.team.n_threads} | ran
 
 
-def problem_of(prepared: Prepared, eps: float, min_samples: int, superblock: int) -> Problem:
-    """The kernel's view of one eps."""
-    return Problem(
-        prepared.table,
-        pair_limits(prepared.table, prepared.square(eps)),
-        prepared.distance(eps),
-        min_samples,
-        prepared.frame,
-        superblock,
-        prepared.filter,
-    )
+def _lens_block(code: int, start: int, block: NDArray[Any], team: Team) -> NDArray[np.float64]:
+    """A lens of ROW_LENSES on a block of rows."""
+    table, out = make_table(block), np.empty(len(block))
 
+    def work(low: int) -> None:
+        high = min(low + _LENS_ROWS, len(out))
+        row_lens(table, low, high, code, out[low:high])
 
-def _superblock_bytes(budget_bytes: int, n_at_once: int) -> int:
-    """Bytes for one superblock of panels; each interval at work holds up to three."""
-    return max(min(budget_bytes // 4, _PACKED_BYTES), _MIN_BUDGET // 4) // (3 * n_at_once)
+    team.map(work, range(0, len(out), _LENS_ROWS))
+    return out

@@ -37,6 +37,7 @@ from topoact_gpu.kernels.product.gpu import Shape
 from topoact_gpu.kernels.quantise.centre import Frame
 from topoact_gpu.kernels.quantise.gpu import HALF, INT8, padded_width
 from topoact_gpu.kernels.quantise.reach import reaches
+from topoact_gpu.ledger import Ledger
 from topoact_gpu.libraries import MOST_FAISS, cuml_pca, cuml_umap, faiss_search, find_cuml
 from topoact_gpu.resident import Resident, float_dtype, resident
 from topoact_gpu.rows import Rows
@@ -264,8 +265,10 @@ class CudaBackend(CpuBackend):
         eps: NDArray[np.float64],
         min_samples: int,
         budget_bytes: int,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[Clustered]:
+        todo: NDArray[np.int64],
+        keep: Callable[[int, Clustered], None],
+        pieces: Ledger | None = None,
+    ) -> None:
         """DBSCAN in every element.
 
         Notes
@@ -278,10 +281,9 @@ class CudaBackend(CpuBackend):
             Element(rows[low:high], *_limits(prepared, float(limit)))
             for low, high, limit in zip(indptr[:-1], indptr[1:], eps, strict=True)
         ]
-        results: list[Clustered | None] = [None] * len(elements)
-        waiting = [at for at, element in enumerate(elements) if len(element.ids)]
-        for at in set(range(len(elements))) - set(waiting):
-            results[at] = _nothing()
+        waiting = [at for at in todo.tolist() if len(elements[at].ids)]
+        for at in set(todo.tolist()) - set(waiting):
+            keep(at, _nothing())
         room = self._room(setting)
         while waiting:
             some = _group(waiting, elements, room, setting.shape.block)
@@ -295,12 +297,9 @@ class CudaBackend(CpuBackend):
             counters = found.counters
             for at, labels, core in zip(some, found.labels, found.core, strict=True):
                 n_clusters = int(labels.max(initial=-1)) + 1
-                results[at] = Clustered(labels, core, n_clusters, counters)
+                keep(at, Clustered(labels, core, n_clusters, counters))
                 counters = dict.fromkeys(COUNTERS, 0)  # the group's, once
             waiting = waiting[len(some) :]
-            if progress is not None:
-                progress(len(elements) - len(waiting))
-        return [result for result in results if result is not None]
 
     def _setting(self, prepared: Prepared, min_samples: int) -> Setting:
         frame = prepared.frame

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 
 from topoact_gpu.device import Team
 from topoact_gpu.errors import DataError
-from topoact_gpu.resident import Resident, float_dtype, is_addressable
+from topoact_gpu.resident import Resident, float_dtype, for_block, is_addressable
 from topoact_gpu.rows import Rows, check_finite, nonfinite_message
 from topoact_gpu.source import PIECE_BYTES, Sender, as_tensor
 
 __all__ = ["DeviceResident", "on_device"]
+
+T = TypeVar("T")
 
 
 class DeviceResident(Resident):
@@ -41,6 +44,17 @@ class DeviceResident(Resident):
         self.where = "device memory, copied to the host for a stage that runs there"
         copy: NDArray[Any] = self.tensor.cpu().numpy()
         return copy
+
+    def map_blocks(
+        self, function: Callable[[int, NDArray[Any], Team], T], team: Team, *, key: str = ""
+    ) -> list[T]:
+        """Results for consecutive blocks, in order; on the host, as the rows were given."""
+        if self.rows.array is not None:
+            return [for_block(function, 0, self.rows.n_rows)(0, self.rows.array, team)]
+        return [
+            for_block(function, start, start + len(block))(start, block, team)
+            for start, block in self.rows.blocks(PIECE_BYTES)
+        ]
 
     def take(self, ids: NDArray[np.int64]) -> NDArray[Any]:
         """Copy of the rows ``ids`` in host memory."""

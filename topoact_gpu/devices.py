@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from topoact_gpu.device import Team, resolve_threads, single_threaded_blas
 
@@ -15,10 +15,17 @@ __all__ = ["backend_or_cpu", "open_backend"]
 
 
 @contextmanager
-def open_backend(device: str, n_threads: int) -> Iterator[Backend]:
-    """The backend of a resolved device ("cpu" or "cuda"), until the block ends."""
+def open_backend(device: str, n_threads: int, client: Any = None) -> Iterator[Backend]:
+    """The backend of a resolved device ("cpu" or "cuda"), until the block ends.
+
+    ``client``: a Dask client, whose workers then do most of the work.
+    """
     with single_threaded_blas(), Team(n_threads) as team:
-        if device == "cuda":
+        if client is not None:
+            from topoact_gpu.distributed import DaskBackend
+
+            yield DaskBackend(team, client, device)
+        elif device == "cuda":
             from topoact_gpu.cuda import CudaBackend
 
             yield CudaBackend(team)

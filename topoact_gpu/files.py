@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ __all__ = [
     "read_format",
     "replaced_directory",
     "replaced_file",
+    "temporary_folder",
     "temporary_sibling",
     "to_jsonable",
 ]
@@ -85,6 +87,13 @@ def temporary_sibling(path: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Give a new folder where the system keeps such (TMPDIR); it is gone after the block."""
+    with tempfile.TemporaryDirectory(prefix="topoact-") as folder:
+        yield Path(folder)
 
 
 @contextmanager

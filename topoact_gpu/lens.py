@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -13,14 +15,13 @@ from topoact_gpu.backend import Backend
 from topoact_gpu.device import Team
 from topoact_gpu.errors import DataError, ParameterError
 from topoact_gpu.kernels.lens.cpu import ROW_LENSES
-from topoact_gpu.resident import Resident
+from topoact_gpu.resident import BLOCK_ROWS, Resident
 
 __all__ = ["LENS_NAMES", "compute_lens", "given_lens", "parse_lens"]
 
 LENS_NAMES = (*ROW_LENSES, "median", "column", "pca", "umap", "density", "eccentricity")
 """Lenses by name; column, pca and umap take a number: ``pca:2``. So may density: ``density:5``."""
 
-_BLOCK_ROWS = 2048
 _SAMPLE_ABOVE = 20_000
 _N_SAMPLE = 2_000
 _N_NEIGHBOURS = 15
@@ -157,7 +158,7 @@ def _named(
         return _column(number, data, backend.team)
     if name == "eccentricity":
         return _eccentricity(data, backend.team, seed)
-    return _called(_median, data, backend.team)
+    return _called(_median, data, backend.team, name)
 
 
 def _median(block: NDArray[Any]) -> NDArray[np.float64]:
@@ -169,23 +170,33 @@ def _column(number: int, data: Resident, team: Team) -> NDArray[np.float64]:
         raise ParameterError(
             f"lens 'column:{number}' needs a column below {data.rows.n_cols:,}; the first is 0"
         )
-    return _called(lambda block: block[:, number], data, team)
+    return _called(itemgetter((slice(None), number)), data, team, f"column-{number}")
 
 
-def _blocks(data: Resident) -> range:
-    return range(0, data.rows.n_rows, _BLOCK_ROWS)
+def _pieces(block: NDArray[Any]) -> range:
+    return range(0, len(block), BLOCK_ROWS)
 
 
 def _called(
-    function: Callable[[NDArray[Any]], Any], data: Resident, team: Team
+    function: Callable[[NDArray[Any]], Any], data: Resident, team: Team, key: str = ""
 ) -> NDArray[np.float64]:
     """Values of a function of blocks, in row order."""
+    return _stacked(data.map_blocks(partial(_called_on, function), team, key=key))
 
-    def work(start: int) -> NDArray[np.float64]:
-        block = data.rows.block(start, start + _BLOCK_ROWS)
-        return given_lens(function(block), len(block))
 
-    parts = team.map(work, _blocks(data))
+def _called_on(
+    function: Callable[[NDArray[Any]], Any], start: int, block: NDArray[Any], team: Team
+) -> NDArray[np.float64]:
+    """Values for a block, piece by piece."""
+
+    def work(low: int) -> NDArray[np.float64]:
+        piece = block[low : low + BLOCK_ROWS]
+        return given_lens(function(piece), len(piece))
+
+    return _stacked(team.map(work, _pieces(block)))
+
+
+def _stacked(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     if len({part.shape[1] for part in parts}) > 1:
         raise DataError("the lens function gave different numbers of columns for different blocks")
     return np.vstack(parts)
@@ -221,14 +232,26 @@ def _density(k: int, data: Resident, backend: Backend, seed: int) -> NDArray[np.
 
 def _eccentricity(data: Resident, team: Team, seed: int) -> NDArray[np.float64]:
     targets = _sample(data.rows.n_rows, seed)
-    others = data.rows.take(targets).astype(np.float64)
+    others = data.take(targets).astype(np.float64)
     mean = others.mean(0)
     others -= mean
+    parts = data.map_blocks(partial(_mean_distances, mean, others), team, key="eccentricity")
+    return np.concatenate(parts)[:, None]
+
+
+def _mean_distances(
+    mean: NDArray[np.float64],
+    others: NDArray[np.float64],
+    start: int,
+    block: NDArray[Any],
+    team: Team,
+) -> NDArray[np.float64]:
+    """Mean distance of each row of a block to the others, which are less ``mean`` already."""
     squares = (others * others).sum(1)
 
-    def work(start: int) -> NDArray[np.float64]:
-        block = data.rows.block(start, start + _BLOCK_ROWS).astype(np.float64) - mean
-        apart = (block * block).sum(1)[:, None] + squares - 2.0 * (block @ others.T)
+    def work(low: int) -> NDArray[np.float64]:
+        piece = block[low : low + BLOCK_ROWS].astype(np.float64) - mean
+        apart = (piece * piece).sum(1)[:, None] + squares - 2.0 * (piece @ others.T)
         return np.sqrt(np.maximum(apart, 0.0)).mean(1)
 
-    return np.concatenate(team.map(work, _blocks(data)))[:, None]
+    return np.concatenate(team.map(work, _pieces(block)))

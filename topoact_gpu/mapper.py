@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, clone
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names
 
-from topoact_gpu import __version__
-from topoact_gpu.backend import Backend, Prepared
-from topoact_gpu.cluster import (
-    DBSCAN,
-    OWN_METRICS,
-    add_counters,
-    check_clustering,
-    knee_of,
-)
-from topoact_gpu.cover import Cover, CoverElements, UniformCover
+from topoact_gpu.cluster import DBSCAN, OWN_METRICS, check_clustering
+from topoact_gpu.cover import UniformCover
 from topoact_gpu.device import resolve_budget, resolve_device, resolve_threads
 from topoact_gpu.devices import open_backend
-from topoact_gpu.errors import DataError, ParameterError
-from topoact_gpu.graph import MapperGraph
-from topoact_gpu.lens import compute_lens, given_lens, parse_lens
-from topoact_gpu.nodes import minimum_rows, nodes_from_labels
-from topoact_gpu.prepare import prepare
-from topoact_gpu.resident import Resident
-from topoact_gpu.rows import as_rows
+from topoact_gpu.errors import ParameterError
+from topoact_gpu.identity import identity_of, kept_with
+from topoact_gpu.job import Job, open_job
+from topoact_gpu.lens import parse_lens
+from topoact_gpu.pipeline import Pipeline, Settings
+from topoact_gpu.rows import Rows, as_rows
+from topoact_gpu.runs import load_run, save_run
 from topoact_gpu.timing import Stages
 
 __all__ = ["Mapper"]
@@ -65,6 +56,10 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
     seed : int, default 0
         For samples. Where device, memory_budget, n_threads or seed are at their defaults, a
         clusterer of ours keeps its own.
+    client : distributed.Client, optional
+        A Dask cluster whose workers do the work; they open the rows themselves, so these are best
+        a layer of a store, a Zarr array or a memmap on a disk that all of them share.
+        ``memory_budget`` then is what one worker's thread may use. The bytes are the same.
 
     Attributes
     ----------
@@ -105,6 +100,7 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
         n_threads: int | None = None,
         progress: Progress | None = None,
         seed: int = 0,
+        client: Any = None,
     ) -> None:
         self.lens = lens
         self.cover = cover
@@ -116,8 +112,17 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
         self.n_threads = n_threads
         self.progress = progress
         self.seed = seed
+        self.client = client
 
-    def fit(self, X: ArrayLike, y: object = None, *, lens_values: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: object = None,
+        *,
+        lens_values: ArrayLike | None = None,
+        run: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> Self:
         """Compute the graph of the rows of X.
 
         Parameters
@@ -127,6 +132,13 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
         y : ignored
         lens_values : [n_rows] or [n_rows, k], optional
             Used instead of ``lens``.
+        run : path, optional
+            Save the run here, with the row columns of a layer. What is finished on the way is
+            kept beside it, in ``.<name>.work``: killed at any moment and started again with the
+            same parameters and rows, the work goes on, and the graph has the same bytes. A run
+            that is complete is loaded.
+        overwrite : bool
+            Start anew, and replace the run that is there.
 
         Raises
         ------
@@ -136,22 +148,56 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
         _check_feature_names(self, X, reset=True)
         rows = as_rows(X, min_rows=2)
         self.n_features_in_ = rows.n_cols
+        if run is None:
+            self._take(self._computed(rows, settings, lens_values, None))
+            return self
+        decisive = identity_of(self, settings, rows, lens_values)
+        with open_job(Path(run), decisive, overwrite=overwrite) as job:
+            if not job.complete:
+                pipeline = self._computed(rows, settings, lens_values, job)
+                self._take(pipeline)
+                save_run(
+                    job.staged,
+                    pipeline.graph,
+                    lens_values=pipeline.lens_values,
+                    report=pipeline.report,
+                    settings=job.settings,
+                    **kept_with(X, rows),
+                )
+                job.finish()
+                return self
+        found = load_run(Path(run))
+        self.lens_values_, self.graph_ = found.lens_values, found.graph
+        self.report_ = found.report
+        return self
+
+    def _computed(
+        self, rows: Rows, settings: Settings, lens_values: ArrayLike | None, job: Job | None
+    ) -> Pipeline:
+        """All stages, on the device that the settings say."""
         stages = Stages()
-        with open_backend(settings.device, settings.n_threads) as backend:
-            run = _Run(self, settings, stages, backend)
+        with open_backend(settings.device, settings.n_threads, self.client) as backend:
+            pipeline = Pipeline(self, settings, stages, backend, job)
             with stages.stage("read"):
                 held = backend.hold(rows, settings.budget // 2)
                 data = held.__enter__()
             try:
-                run.everything(data, lens_values)
+                pipeline.everything(data, lens_values)
             finally:
                 held.__exit__(None, None, None)
-        self.lens_values_ = run.lens_values
-        self.graph_ = run.graph
-        self.report_ = run.report
-        return self
+        return pipeline
 
-    def _settings(self) -> _Settings:
+    def _take(self, pipeline: Pipeline) -> None:
+        self.lens_values_ = pipeline.lens_values
+        self.graph_, self.report_ = pipeline.graph, pipeline.report
+
+    def _n_processes(self) -> int:
+        """Processes that share what memory is free: workers may all be on this machine."""
+        if self.client is None:
+            return 1
+        return max(len(self.client.scheduler_info(n_workers=-1)["workers"]), 1)
+
+    def _settings(self) -> Settings:
         """Everything that can be checked before the rows are looked at."""
         for name in ("min_intersection", "max_dimension"):
             value = getattr(self, name)
@@ -176,268 +222,13 @@ class Mapper(BaseEstimator):  # type: ignore[misc]
         device = self.device if self.device != "auto" else inner.device
         threads = self.n_threads if self.n_threads is not None else inner.n_threads
         budget = self.memory_budget if self.memory_budget is not None else inner.memory_budget
-        return _Settings(
+        return Settings(
             cover,
             clusterer,
             own and clusterer.metric in OWN_METRICS,
             resolve_device(device),
             resolve_threads(threads),
-            resolve_budget(budget),
+            resolve_budget(budget) // (1 if budget is not None else self._n_processes()),
             self.seed,
             self.seed if self.seed != 0 else inner.seed,
         )
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """Resolved parameters."""
-
-    cover: Any
-    clusterer: Any
-    own: bool
-    device: str
-    n_threads: int
-    budget: int
-    seed: int
-    cluster_seed: int
-
-
-class _Run:
-    """One fit: its intermediate results and its report."""
-
-    def __init__(
-        self, mapper: Mapper, settings: _Settings, stages: Stages, backend: Backend
-    ) -> None:
-        self.mapper, self.settings, self.stages = mapper, settings, stages
-        self.backend, self.team = backend, backend.team
-        self.clustering: dict[str, Any] = {}
-        self.knee: dict[str, Any] | None = None
-
-    def everything(self, data: Resident, lens_values: ArrayLike | None) -> None:
-        """All stages in order."""
-        with self.stages.stage("lens"):
-            self._tell("lens", 0, 1)
-            self.lens_values, bound = self._lens(data, lens_values)
-            self._tell("lens", 1, 1)
-        with self.stages.stage("cover"):
-            self._tell("cover", 0, 1)
-            elements = self._cover()
-            self._tell("cover", 1, 1)
-        labels = self._labels(data, elements, bound)
-        with self.stages.stage("nerve"):
-            self._tell("nerve", 0, 1)
-            self.graph = self._graph(labels, elements)
-            self._tell("nerve", 1, 1)
-        self.report = self._report(data, elements)
-        self.graph.provenance.update(self._provenance())
-
-    def _tell(self, stage: str, done: int, total: int) -> None:
-        if self.mapper.progress is not None:
-            self.mapper.progress(stage, done, total)
-
-    def _lens(
-        self, data: Resident, lens_values: ArrayLike | None
-    ) -> tuple[NDArray[np.float64], float | None]:
-        """Lens values, and a bound on absolute values where one comes for free."""
-        self.lens_given = lens_values is not None
-        if lens_values is not None:
-            if not self.settings.own:
-                data.largest(self.team)  # raises for values that are not finite
-            self.backend.record("lens", "given", self.backend.name)
-            return given_lens(lens_values, data.rows.n_rows), None
-        lens = self.mapper.lens
-        is_norm = isinstance(lens, str) and lens == "l2norm"
-        if not is_norm:
-            data.largest(self.team)
-        values = compute_lens(lens, data, self.backend, self.settings.seed)
-        if is_norm:
-            # A norm is finite only if the row is, and no number exceeds its row's norm.
-            largest = float(values.max())
-            if np.isfinite(largest):
-                return values, largest
-            data.largest(self.team)
-            raise DataError(
-                "the l2norm lens needs rows whose squares sum to a finite number; "
-                "scale the rows down"
-            )
-        return values, None
-
-    def _cover(self) -> CoverElements:
-        """Elements of our covers, or of another with a ``fit``."""
-        cover = self.settings.cover
-        if isinstance(cover, Cover):
-            return cover.fit(self.lens_values, backend=self.backend)
-        self.backend.record("cover", type(cover).__name__, "cpu")
-        elements: CoverElements = cover.fit(self.lens_values)
-        return elements
-
-    def _labels(
-        self, data: Resident, elements: CoverElements, bound: float | None
-    ) -> list[NDArray[np.int64]]:
-        if not self.settings.own:
-            with self.stages.stage("cluster"):
-                return self._foreign_labels(data, elements)
-        clusterer = self.settings.clusterer
-        with self.stages.stage("prepare"):
-            seed = self.settings.cluster_seed
-            prepared = prepare(data, clusterer.metric, self.backend, seed=seed, largest=bound)
-        eps = np.full(elements.n_elements, np.nan)
-        if isinstance(clusterer.eps, str):
-            with self.stages.stage("knee"):
-                eps[:] = self._knees(prepared, elements)
-        else:
-            eps[:] = float(clusterer.eps)
-        with self.stages.stage("cluster"):
-            return self._own_labels(prepared, elements, eps)
-
-    def _own_labels(
-        self, prepared: Prepared, elements: CoverElements, eps: NDArray[np.float64]
-    ) -> list[NDArray[np.int64]]:
-        total = elements.n_elements
-        self._tell("cluster", 0, total)
-        results = self.backend.cluster(
-            prepared,
-            elements.indptr,
-            elements.rows,
-            eps=eps,
-            min_samples=self.settings.clusterer.min_samples,
-            budget_bytes=self.settings.budget,
-            progress=lambda done: self._tell("cluster", done, total),
-        )
-        sizes = elements.sizes.astype(object)
-        same = len(eps) > 0 and bool((eps == eps[0]).all())
-        self.clustering = {
-            "eps": float(eps[0]) if same else eps.tolist(),
-            "min_samples": int(self.settings.clusterer.min_samples),
-            "metric": prepared.metric,
-            "filter": prepared.filter,
-            "n_intervals": total,
-            "largest_interval": int(elements.sizes.max(initial=0)),
-            "pairs_total": int((sizes * (sizes - 1) // 2).sum()) if total else 0,
-            **{f"pairs_{name}": count for name, count in add_counters(results).items()},
-        }
-        return [result.labels for result in results]
-
-    def _knees(self, prepared: Prepared, elements: CoverElements) -> NDArray[np.float64]:
-        """eps of each element, from all rows or from its own."""
-        clusterer, seed = self.settings.clusterer, self.settings.cluster_seed
-        k = int(clusterer.min_samples)
-        whole = np.arange(prepared.data.rows.n_rows)
-        knee = knee_of(prepared, whole, k, self.backend, seed)
-        self.knee = knee.to_dict()
-        eps = np.full(elements.n_elements, knee.eps)
-        if clusterer.eps == "knee":
-            return eps
-        without: list[int] = []
-        for at in range(elements.n_elements):
-            self._tell("knee", at, elements.n_elements)
-            try:
-                eps[at] = knee_of(prepared, elements.element_rows(at), k, self.backend, seed).eps
-            except DataError:
-                without.append(int(elements.element_id[at]))
-        self.knee |= {"per_interval": eps.tolist(), "intervals_without_knee": without}
-        return eps
-
-    def _foreign_labels(self, data: Resident, elements: CoverElements) -> list[NDArray[np.int64]]:
-        """Labels from another clusterer, cloned for each element."""
-        clusterer = self.settings.clusterer
-        if isinstance(clusterer, DBSCAN):
-            clusterer = clone(clusterer).set_params(n_threads=1)
-        fewest = minimum_rows(clusterer)
-        total = elements.n_elements
-        self._tell("cluster", 0, total)
-
-        def work(at: int) -> NDArray[np.int64]:
-            ids = elements.element_rows(at)
-            if len(ids) < fewest:
-                return np.full(len(ids), -1, np.int64)
-            return np.asarray(clone(clusterer).fit_predict(data.rows.take(ids)))
-
-        self.clustering = {"n_intervals": total, "clusterer": repr(clusterer)}
-        return self.team.map(work, range(total), lambda done: self._tell("cluster", done, total))
-
-    def _graph(self, labels: list[NDArray[np.int64]], elements: CoverElements) -> MapperGraph:
-        indptr, rows, node_interval = nodes_from_labels(labels, elements)
-        return MapperGraph.build(
-            indptr,
-            rows,
-            node_interval,
-            self.lens_values,
-            int(elements.indptr[-1]),
-            max_dimension=int(self.mapper.max_dimension),
-            min_intersection=int(self.mapper.min_intersection),
-            elements=elements,
-            backend=self.backend,
-            parameters=self._parameters(),
-            provenance={},
-        )
-
-    def _parameters(self) -> dict[str, Any]:
-        settings, mapper = self.settings, self.mapper
-        lens = mapper.lens if isinstance(mapper.lens, str) else repr(mapper.lens)[:200]
-        lens = "given" if self.lens_given else lens
-        return {
-            "lens": lens,
-            "cover": settings.cover.to_dict()
-            if hasattr(settings.cover, "to_dict")
-            else repr(settings.cover),
-            "clusterer": {
-                "name": type(settings.clusterer).__name__,
-                **{k: _plain(v) for k, v in settings.clusterer.get_params(deep=False).items()},
-            }
-            if hasattr(settings.clusterer, "get_params")
-            else repr(settings.clusterer),
-            "min_intersection": int(mapper.min_intersection),
-            "max_dimension": int(mapper.max_dimension),
-            "device": mapper.device,
-            "memory_budget": mapper.memory_budget,
-            "n_threads": mapper.n_threads,
-            "seed": mapper.seed,
-        }
-
-    def _provenance(self) -> dict[str, Any]:
-        return {name: self.report[name] for name in ("versions", "implementation")}
-
-    def _report(self, data: Resident, elements: CoverElements) -> dict[str, Any]:
-        settings = self.settings
-        return {
-            "parameters": self._parameters(),
-            "versions": _versions(),
-            "implementation": {
-                **self.backend.describe(),
-                "budget_bytes": settings.budget,
-                "rows": data.where,
-                "dbscan": "own" if settings.own else type(settings.clusterer).__name__,
-            },
-            "n_rows": data.rows.n_rows,
-            "n_cols": data.rows.n_cols,
-            "dtype": str(data.rows.dtype),
-            "n_memberships_offered": int(elements.indptr[-1]),
-            "coverage": self.graph.coverage,
-            "noise": self.graph.noise,
-            "stages": self.stages.records,
-            "clustering": self.clustering,
-            "knee": self.knee,
-        }
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON can hold."""
-    if isinstance(value, np.generic):
-        return value.item()
-    return value if isinstance(value, str | int | float | bool | None) else repr(value)
-
-
-def _versions() -> dict[str, str]:
-    import numba
-    import scipy
-    import sklearn
-
-    return {
-        "topoact-gpu": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-    }

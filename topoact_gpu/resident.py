@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topoact_gpu.device import Team
-from topoact_gpu.errors import CapacityError
+from topoact_gpu.errors import CapacityError, DataError
 from topoact_gpu.kernels.table import RowTable, make_table
-from topoact_gpu.rows import Rows, check_finite
+from topoact_gpu.rows import Rows, finite_rows, nonfinite_message, rows_of_file
 
-__all__ = ["Resident", "float_dtype", "is_addressable", "resident"]
+__all__ = [
+    "BLOCK_ROWS",
+    "Resident",
+    "float_dtype",
+    "for_block",
+    "is_addressable",
+    "resident",
+    "written",
+]
+
+T = TypeVar("T")
+BLOCK_ROWS = 2048
+"""Blocks of rows hold a multiple of so many wherever that fits, so that sums over pieces of this
+length add up in the same order whatever the blocks are."""
 
 _FLOATS = ("float16", "float32", "float64")
 _EXACT_IN_FLOAT32 = ("int8", "uint8", "int16", "uint16")
@@ -54,19 +67,61 @@ class Resident:
         """Copy of the rows ``ids``, adjacent in memory."""
         return np.ascontiguousarray(self.array[ids])
 
+    def map_blocks(
+        self, function: Callable[[int, NDArray[Any], Team], T], team: Team, *, key: str = ""
+    ) -> list[T]:
+        """Call ``function(start, block, team)`` on consecutive blocks that make up all rows.
+
+        Parameters
+        ----------
+        function : callable
+            Gets the number of the first row, rows ``[n, n_cols]`` as float16, float32 or float64,
+            never to be written, and the threads it may use. It may have a method ``at(start,
+            stop)`` that gives what does the work for these rows and holds no more than they need.
+        team : Team
+        key : str
+            Stands for what the function computes, in a run that can be continued.
+
+        Returns
+        -------
+        list
+            Results in the rows' order. Here all rows are one block.
+        """
+        return [for_block(function, 0, self.rows.n_rows)(0, self.array, team)]
+
     def largest(self, team: Team) -> float:
         """Largest absolute value; raises when a value is not finite."""
-        check_finite(self.rows)
-        step = max(2**21 // self.array.shape[1], 1)
+        found = self.map_blocks(_extremes, team)
+        n_bad = sum(bad for _, bad, _ in found)
+        if n_bad:
+            first = min(at for _, bad, at in found if bad)
+            raise DataError(nonfinite_message("X", n_bad, self.rows.n_rows, first))
+        return max(most for most, _, _ in found)
 
-        def work(start: int) -> float:
-            part = self.array[start : start + step]
-            if part.dtype == np.float16:
-                bits = np.bitwise_and(part.view(np.uint16), np.uint16(0x7FFF)).max()
-                return float(bits.view(np.float16))
-            return float(max(part.max(), -part.min()))
 
-        return max(team.map(work, range(0, len(self.array), step)))
+def for_block(function: Any, start: int, stop: int) -> Any:
+    """What does the work of a function for ``map_blocks`` on some rows."""
+    return function.at(start, stop) if hasattr(function, "at") else function
+
+
+def _extremes(start: int, block: NDArray[Any], team: Team) -> tuple[float, int, int]:
+    """Largest absolute value of a block, how many rows are not finite, and the first of those."""
+    step = max(2**21 // block.shape[1], 1)
+    found = team.map(partial(_extremes_of, block, step), range(0, len(block), step))
+    n_bad = sum(bad for _, bad, _ in found)
+    first = start + min((at for _, bad, at in found if bad), default=0)
+    return max(most for most, _, _ in found), n_bad, first
+
+
+def _extremes_of(block: NDArray[Any], step: int, start: int) -> tuple[float, int, int]:
+    part = block[start : start + step]
+    good = finite_rows(part)
+    if good is not None:
+        return 0.0, len(good) - int(good.sum()), start + int(np.argmin(good))
+    if part.dtype == np.float16:
+        bits = np.bitwise_and(part.view(np.uint16), np.uint16(0x7FFF)).max()
+        return float(bits.view(np.float16)), 0, 0
+    return float(max(part.max(), -part.min())), 0, 0
 
 
 @contextmanager
@@ -106,6 +161,22 @@ def resident(rows: Rows, budget_bytes: int) -> Iterator[Resident]:
         yield Resident(Rows(copy.shape, dtype, array=copy), copy, where)
 
 
+def written(rows: Rows, path: Path) -> Rows:
+    """Write rows to a file as the floats they are held as; the same rows, read from there.
+
+    Raises
+    ------
+    CapacityError
+        The disk is too small.
+    """
+    dtype = float_dtype(rows.dtype)
+    _check_free(path.parent, rows.n_rows * rows.n_cols * dtype.itemsize)
+    with open(path, "wb") as file:
+        for _, block in rows.blocks():
+            np.ascontiguousarray(block, dtype).tofile(file)
+    return rows_of_file(path, 0, rows.shape, dtype)
+
+
 def is_addressable(array: NDArray[Any]) -> bool:
     """Whether kernels can read an array as it is: floats, and adjacent columns."""
     return array.dtype.name in _FLOATS and array.strides[1] == array.itemsize
@@ -119,11 +190,14 @@ def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _scratch(folder: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    needed = shape[0] * shape[1] * dtype.itemsize
+    _check_free(folder, shape[0] * shape[1] * dtype.itemsize)
+    return np.memmap(folder / "rows.bin", dtype, "w+", shape=shape)
+
+
+def _check_free(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise CapacityError(
             f"the rows need {needed:,} bytes of scratch space in {folder.parent}, "
             f"{free:,} are free; raise memory_budget or set TMPDIR to a larger disk"
         )
-    return np.memmap(folder / "rows.bin", dtype, "w+", shape=shape)

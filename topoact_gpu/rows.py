@@ -6,7 +6,10 @@ layers of our store, and gives `Rows`: blocks of rows as numpy arrays, read only
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from mmap import mmap
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +17,15 @@ from numpy.typing import NDArray
 
 from .errors import DataError, StoreError
 
-__all__ = ["DataTypeError", "Rows", "as_rows", "check_finite", "finite_rows"]
+__all__ = [
+    "DataTypeError",
+    "Rows",
+    "as_rows",
+    "check_finite",
+    "finite_rows",
+    "nonfinite_message",
+    "rows_of_file",
+]
 
 _RESHAPE = (
     "Reshape your data either using array.reshape(-1, 1) if your data has a single feature "
@@ -51,6 +62,10 @@ class Rows:
         strides); None where they have to be read (Zarr, foreign byte order).
     tensor : torch.Tensor or None
         The rows themselves where they lie in a GPU's memory.
+    mapped : (Path, int) or None
+        File and offset of rows that are mapped into memory; ``array`` is set too.
+    recipe : callable or None
+        Opens the same rows in another process, which must see the same files; can be pickled.
     """
 
     def __init__(
@@ -61,7 +76,11 @@ class Rows:
         array: NDArray[Any] | None = None,
         source: _Source | None = None,
         tensor: Any = None,
+        mapped: tuple[Path, int] | None = None,
+        recipe: Callable[[], Rows] | None = None,
     ) -> None:
+        self.mapped = mapped
+        self.recipe = recipe
         self.n_rows, self.n_cols = (int(n) for n in shape)
         self.dtype = dtype
         self.array = array
@@ -85,6 +104,13 @@ class Rows:
     def nbytes(self) -> int:
         """Bytes of all rows in their own dtype."""
         return self.n_rows * self.n_cols * self.dtype.itemsize
+
+    def from_storage(self) -> Rows:
+        """The same rows read from their file, not through a mapping that fills memory."""
+        if self.mapped is None:
+            return self
+        source = _FileSource(*self.mapped, self.n_cols, self.dtype)
+        return Rows(self.shape, self.dtype, source=source, recipe=self.recipe)
 
     def block(self, start: int, stop: int) -> NDArray[Any]:
         """Rows ``start`` to ``stop``; a view where the rows are addressable, never to be written.
@@ -180,6 +206,29 @@ class ZarrSource:
         )
 
 
+class _FileSource:
+    """Rows one after another in a file, from an offset on."""
+
+    chunk_rows = 1
+
+    def __init__(self, path: Path, offset: int, n_cols: int, dtype: np.dtype[Any]) -> None:
+        self.path, self.offset = path, offset
+        self.n_cols, self.dtype = n_cols, dtype
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows start to stop."""
+        n_bytes, wanted = self.n_cols * self.dtype.itemsize, (stop - start) * self.n_cols
+        try:
+            found = np.fromfile(
+                self.path, self.dtype, count=wanted, offset=self.offset + start * n_bytes
+            )
+        except OSError as error:
+            raise StoreError(f"reading {self.path} failed: {error.strerror or error}") from error
+        if len(found) < wanted:
+            raise StoreError(f"{self.path} is shorter than it was; restore the file from a copy")
+        return found.reshape(-1, self.n_cols)
+
+
 class _SwappedSource:
     """An array in foreign byte order, converted block by block."""
 
@@ -261,7 +310,17 @@ def _from_any(X: Any) -> Rows:
         return _from_zarr(X)
     if is_on_gpu(X):
         return _from_gpu(X)
-    return _from_array(_to_array(X))
+    return _from_array(_to_array(X), _mapping(X))
+
+
+def _mapping(X: Any) -> tuple[Path, int] | None:
+    """File and offset of a memmap whose rows lie in it one after another."""
+    # A part of a mapped array keeps the offset of the whole: only the whole is mapped directly.
+    base: Any = getattr(X, "base", None)
+    if not isinstance(X, np.memmap) or not isinstance(base, mmap) or not X.flags.c_contiguous:
+        return None
+    path = Path(str(X.filename))
+    return (path, int(X.offset)) if path.is_file() else None
 
 
 def is_on_gpu(X: Any) -> bool:
@@ -297,10 +356,11 @@ def _from_zarr(X: Any) -> Rows:
     dtype = _row_dtype(X.dtype)
     _check_2d(X.shape, "Zarr array")
     source = ZarrSource(X, f"Zarr array {X.name or X.store_path}")
-    return Rows(X.shape, dtype, source=source)
+    in_memory = type(X.store).__name__ == "MemoryStore"
+    return Rows(X.shape, dtype, source=source, recipe=None if in_memory else partial(as_rows, X))
 
 
-def _from_array(array: NDArray[Any]) -> Rows:
+def _from_array(array: NDArray[Any], mapped: tuple[Path, int] | None = None) -> Rows:
     if array.dtype.kind == "O":
         array = _numbers_from_objects(array)
     dtype = _row_dtype(array.dtype)
@@ -309,7 +369,29 @@ def _from_array(array: NDArray[Any]) -> Rows:
         return Rows(array.shape, dtype, array=array.view(np.uint8))
     if not array.dtype.isnative:
         return Rows(array.shape, dtype, source=_SwappedSource(array))
-    return Rows(array.shape, dtype, array=array)
+    recipe = None
+    if mapped is not None:
+        recipe = partial(rows_of_file, mapped[0].resolve(), mapped[1], array.shape, dtype)
+    return Rows(array.shape, dtype, array=array, mapped=mapped, recipe=recipe)
+
+
+def rows_of_file(path: Path, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> Rows:
+    """Rows that lie one after another in a file, from an offset on; read when they are asked for.
+
+    Parameters
+    ----------
+    path : Path
+    offset : int
+        In bytes.
+    shape : (n_rows, n_cols)
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    Rows
+    """
+    recipe = partial(rows_of_file, path, offset, shape, dtype)
+    return Rows(shape, dtype, source=_FileSource(path, offset, shape[1], dtype), recipe=recipe)
 
 
 def _to_array(X: Any) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 Format ``topoact-gpu/run``, version 1::
 
-    run.zarr            attributes: format, version, report, names, source
+    run.zarr            attributes: format, version, report, names, source, settings
       graph             the graph, as MapperGraph.save writes it
       lens              float64[n_rows, k]
       rows/<column>     [n_rows], one value a row
@@ -10,6 +10,7 @@ Format ``topoact-gpu/run``, version 1::
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from .files import read_format, replaced_directory, to_jsonable
 from .graph import MapperGraph, read_graph_group, write_graph_group
 from .store import check_version, encode_names
 
-__all__ = ["Run", "load_run", "save_run"]
+__all__ = ["FORMAT", "Run", "load_run", "run_settings", "save_run"]
 
 FORMAT = "topoact-gpu/run"
 VERSION = 1
@@ -67,6 +68,7 @@ def save_run(
     columns: Mapping[str, ArrayLike] | None = None,
     names: Mapping[str, Iterable[str]] | None = None,
     source: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Save a run; it appears at ``path`` whole or not at all.
@@ -86,6 +88,8 @@ def save_run(
         What the codes of a row column stand for.
     source : mapping, optional
         Where the rows came from.
+    settings : mapping, optional
+        What decided the run's bytes, for `run_settings`.
     overwrite : bool
         Replace a run, graph or store of ours at ``path`` (and nothing else).
 
@@ -116,6 +120,7 @@ def save_run(
             "report": dict(report),
             "names": kept_names,
             "source": dict(source or {}),
+            **({} if settings is None else {"settings": dict(settings)}),
         }
         group.attrs.update(to_jsonable(attributes))
 
@@ -165,6 +170,16 @@ def load_run(path: str | Path) -> Run:
         raise StoreError(
             f"the run at {path} is incomplete or damaged: {reason}; compute it again"
         ) from error
+
+
+def run_settings(path: Path) -> dict[str, Any] | None:
+    """What decided the bytes of the run at ``path``; None where it does not say."""
+    try:
+        found = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+    except (OSError, ValueError, KeyError):
+        return None
+    settings = found.get("settings")
+    return settings if isinstance(settings, dict) else None
 
 
 def _coded_columns(

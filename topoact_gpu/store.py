@@ -19,6 +19,7 @@ import math
 import platform
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -36,6 +37,7 @@ from .files import (
     replaced_directory,
     to_jsonable,
 )
+from .remote import place_of
 from .rows import Rows, ZarrSource, as_rows
 
 __all__ = ["Layer", "Store", "create_store", "nearest_name", "open_store"]
@@ -102,6 +104,8 @@ def open_store(path: str | Path, mode: Literal["r", "a"] = "r") -> Store:
     Parameters
     ----------
     path : str or Path
+        Or the address of a store that fsspec reaches, such as ``s3://bucket/acts.zarr``: for
+        reading.
     mode : {'r', 'a'}
         Read, or read and append. One writer at a time.
 
@@ -114,21 +118,24 @@ def open_store(path: str | Path, mode: Literal["r", "a"] = "r") -> Store:
     StoreError
         There is no store at ``path``, or one of a version this release does not know.
     """
-    path = Path(path)
+    place = place_of(path)
     if mode not in ("r", "a"):
         raise StoreError(f"mode must be 'r' or 'a', but is {mode!r}")
-    if not path.exists():
-        raise StoreError(f"there is no activation store at {path}; check the path")
-    found = read_format(path)
+    if mode == "a" and not isinstance(place, Path):
+        raise StoreError(f"{place} can be read only; write a store to a local path and copy it")
+    if not place.exists():
+        raise StoreError(f"there is no activation store at {place}; check the path")
+    found = read_format(place)
     if found != FORMAT:
         kind = f"a {found}" if found else "something else"
         raise StoreError(
-            f"{path} is {kind}, an activation store is required; "
+            f"{place} is {kind}, an activation store is required; "
             "make one with: topoact import DATA --out acts.zarr --layer NAME"
         )
-    group = zarr.open_group(path, mode="r" if mode == "r" else "r+")
-    check_version(path, group.attrs.asdict(), VERSION)
-    return Store(path, group, writable=mode == "a")
+    where = place if isinstance(place, Path) else str(place)
+    group = zarr.open_group(where, mode="r" if mode == "r" else "r+")
+    check_version(place, group.attrs.asdict(), VERSION)
+    return Store(place, group, writable=mode == "a")
 
 
 class Store:
@@ -300,6 +307,11 @@ class Layer:
         return self.n_rows, self.n_cols
 
     @property
+    def store_path(self) -> Path:
+        """The store that the layer is in, in full."""
+        return self._path.resolve()
+
+    @property
     def row_columns(self) -> tuple[str, ...]:
         """Names of the columns aligned with the rows."""
         return tuple(sorted(self._rows_group.array_keys()))
@@ -310,7 +322,8 @@ class Layer:
 
     def __topoact_rows__(self) -> Rows:
         """What `as_rows` reads the layer through."""
-        return Rows(self.shape, self.dtype, source=_LayerSource(self))
+        recipe = partial(_layer_rows, str(self.store_path), self.name, self.n_rows)
+        return Rows(self.shape, self.dtype, source=_LayerSource(self), recipe=recipe)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
@@ -540,6 +553,13 @@ class _Pending:
     def start_next(self) -> None:
         self.first += self.n_rows
         self.n_rows = 0
+
+
+def _layer_rows(path: str, name: str, n_rows: int) -> Rows:
+    """The first rows of a layer, opened anew: another process may have appended more."""
+    layer = open_store(path).layer(name)
+    layer.n_rows = min(layer.n_rows, n_rows)
+    return layer.__topoact_rows__()
 
 
 class _LayerSource(ZarrSource):

@@ -25,6 +25,8 @@ class Stages:
 
     def __init__(self) -> None:
         self.records: dict[str, dict[str, float | int | None]] = {}
+        self.current = ""
+        """The stage that runs now."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -34,6 +36,7 @@ class Stages:
         shows more than the one before has raised it.
         """
         start = time.perf_counter()
+        self.current = name
         yield
         seconds = time.perf_counter() - start
         self.records[name] = {"seconds": seconds, "peak_bytes": peak_bytes()}

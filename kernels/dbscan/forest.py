@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from topoact_gpu.kernels.compiled import helper, kernel
 from topoact_gpu.kernels.simd import atomic_add, compare_and_swap
 
-__all__ = ["Forest", "empty_forest", "find", "found", "labels_from_forest", "settled"]
+__all__ = [
+    "Forest", "empty_forest", "find", "found", "labels_from_forest", "settled", "unite",
+]
 
 
 class Forest(NamedTuple):
@@ -67,7 +69,7 @@ def find(parent, row):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _unite(parent, a, b):  # type: ignore[no-untyped-def]
+def unite(parent, a, b):  # type: ignore[no-untyped-def]
     """Hang the larger root below the smaller; retry when another thread was first."""
     while True:
         a, b = find(parent, a), find(parent, b)
@@ -93,7 +95,7 @@ def found(forest, a, b):  # type: ignore[no-untyped-def]
     degree_a = atomic_add(forest.degree, a, np.int32(1)) + 1
     degree_b = atomic_add(forest.degree, b, np.int32(1)) + 1
     if degree_a >= forest.min_samples and degree_b >= forest.min_samples:
-        _unite(forest.parent, a, b)
+        unite(forest.parent, a, b)
         return
     place = atomic_add(forest.n_pending, 0, np.int64(1))
     forest.first[place] = a
@@ -112,7 +114,7 @@ def _label(forest, labels):  # type: ignore[no-untyped-def]
     for p in range(forest.n_pending[0]):
         a, b = forest.first[p], forest.second[p]
         if forest.degree[a] >= minimum and forest.degree[b] >= minimum:
-            _unite(forest.parent, a, b)
+            unite(forest.parent, a, b)
     n_clusters = 0
     for row in range(n_rows):
         if forest.degree[row] >= minimum:

@@ -12,6 +12,7 @@ Only int8 panels of two *superblocks* of rows are in memory at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from topoact_gpu.kernels.dbscan.forest import (
     labels_from_forest,
     settled,
 )
-from topoact_gpu.kernels.dbscan.packing import Packer, Problem
+from topoact_gpu.kernels.dbscan.packing import Packer, Problem, Window
 from topoact_gpu.kernels.dbscan.plan import Plan, best_plan, probe_prefix
 from topoact_gpu.kernels.dbscan.tiles import (
     CHUNK_ROWS,
@@ -48,12 +49,12 @@ from topoact_gpu.kernels.product.cpu import (
 )
 from topoact_gpu.kernels.quantise.panels import Panels, permute_panels
 
-__all__ = ["Clustered", "PanelRun", "Problem", "cluster_rows"]
+__all__ = ["TINY", "Clustered", "PanelRun", "Problem", "Rectangle", "cluster_rows"]
 
 BLOCK_PANELS = CHUNK_ROWS // PANEL_ROWS
 _MOST_ROWS = 2**31 - 1
 """Rows of an interval are numbered in int32."""
-_TINY = 64
+TINY = 64
 """At most this many rows are compared directly."""
 _N_HUBS = CHUNK_ROWS
 _N_PROBES = 6
@@ -73,24 +74,52 @@ class Clustered:
     counters: dict[str, int]
 
 
-def cluster_rows(problem: Problem, ids: NDArray[np.int64], team: Team) -> Clustered:
-    """DBSCAN labels of rows ``ids`` (ascending), by all threads of ``team`` together."""
+def cluster_rows(
+    problem: Problem, ids: NDArray[np.int64], team: Team, window: Window | None = None
+) -> Clustered:
+    """DBSCAN labels of rows ``ids``, by all threads of ``team`` together.
+
+    Parameters
+    ----------
+    problem : Problem
+    ids : int64[n]
+        Places of the rows in the problem's table, in the order of their row numbers.
+    team : Team
+    window : Window, optional
+        Brings rows into the table; ``ids`` then says only how many there are.
+    """
     if len(ids) > _MOST_ROWS:
         raise CapacityError(
             f"one interval may have at most {_MOST_ROWS:,} rows, got {len(ids):,}; "
             "use more intervals"
         )
     forest = empty_forest(len(ids), problem.min_samples)
-    if len(ids) <= _TINY:
+    if len(ids) <= TINY:
+        ids = ids if window is None else window.load(np.arange(len(ids), dtype=np.int32), 2)
         _all_pairs(problem.table, problem.limits, forest, ids)
         n_pairs = len(ids) * (len(ids) - 1) // 2
         counters = dict.fromkeys(COUNTERS, 0) | {"tested": n_pairs, "undecided": n_pairs}
     else:
-        run = PanelRun(problem, ids, forest, team)
+        run = PanelRun(problem, ids, forest, team, window)
         run.everything()
         counters = dict(zip(COUNTERS, run.counters.sum(0).tolist(), strict=True))
     labels, n_clusters = labels_from_forest(forest)
     return Clustered(labels, forest.degree >= problem.min_samples, n_clusters, counters)
+
+
+class Rectangle(NamedTuple):
+    """Open rows of one superblock against some panels of another."""
+
+    span: tuple[int, int]
+    other: tuple[int, int]
+    panels: tuple[int, int]
+    beyond: bool
+    """The panels lie in the largest component."""
+
+    @property
+    def n_pairs(self) -> int:
+        """Roughly the pairs it holds."""
+        return (self.span[1] - self.span[0]) * (self.panels[1] - self.panels[0]) * PANEL_ROWS
 
 
 @kernel
@@ -147,13 +176,14 @@ class PanelRun:
     ids: NDArray[np.int64]
     forest: Forest
     team: Team
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         frame, n_rows, n_cols = self.problem.frame, len(self.ids), self.problem.table.n_cols
         self.coding, n_stages = self.problem.coding, len(frame.ends)
         self.multiply = products_of(self.coding.kind)
         self.slack = _acceptance_slack(self.coding, n_cols)
-        self.packer = Packer(self.problem, self.ids, self.team)
+        self.packer = Packer(self.problem, self.ids, self.team, self.window)
         words = padded_words(n_cols, self.coding.columns), int(self.packer.words(frame.ends)[-1])
         threads = range(self.team.n_threads)
         self.counters = np.zeros((len(threads), len(COUNTERS)), np.int64)
@@ -162,13 +192,14 @@ class PanelRun:
         self.no_plan = Plan(0, np.zeros(n_stages, np.bool_), 0)
         self.ends = frame.ends[:1]
         self.packed: dict[tuple[int, int], Panels] = {}
+        self.slots: dict[tuple[int, int], int] = {}
         self.block_of = np.empty(n_rows, np.int32)
-        self._bring_in_order()
+        self.order = np.empty(0, np.int32)
 
     def _bring_in_order(self) -> None:
         """Rows in spatial order; where they all fit in one superblock they are packed as well."""
         n_rows = len(self.ids)
-        if n_rows <= self.problem.superblock_rows:
+        if self.window is None and n_rows <= self.problem.superblock_rows:
             panels, coordinates = self.packer.everything()
         else:
             panels, coordinates = None, self.packer.coordinates()
@@ -181,6 +212,11 @@ class PanelRun:
 
     def everything(self) -> None:
         """All phases."""
+        self.report_rest(self.begin())
+
+    def begin(self) -> int:
+        """The phases before the last; the number of rows before the largest component."""
+        self._bring_in_order()
         spans = self._spans()
         for span in spans:
             panels = self._panels(span)
@@ -188,7 +224,7 @@ class PanelRun:
         roots = _core_roots(self.forest)
         if (roots >= 0).mean() >= _HUBS_SHARE:
             self._report_hubs(roots, spans)
-        self._report_rest(self._regroup())
+        return self._regroup()
 
     def _spans(self) -> list[tuple[int, int]]:
         step = self.problem.superblock_rows
@@ -199,19 +235,21 @@ class PanelRun:
         return np.arange(span[1] - span[0], dtype=np.int32)
 
     def _panels(self, span: tuple[int, int]) -> Panels:
-        """Packed rows order[span]; the last two superblocks are kept."""
-        panels = self.packed.get(span)
+        """Packed rows order[span]; the two superblocks used last are kept."""
+        panels = self.packed.pop(span, None)
         if panels is None:
             while len(self.packed) > 1:
                 del self.packed[next(iter(self.packed))]
-            panels = self._pack(self.order[span[0] : span[1]])
+            # Of the two slots of a window, the one that the superblock still held does not use.
+            self.slots[span] = 1 - max((self.slots.get(held, 0) for held in self.packed), default=1)
+            panels = self._pack(self.order[span[0] : span[1]], self.slots[span])
         if len(self.ends) > 1 and not len(panels.prefix):
             panels = self.packer.with_prefix(panels, self.ends)
         self.packed[span] = panels
         return panels
 
-    def _pack(self, local: NDArray[np.int32]) -> Panels:
-        panels = self.packer.some(local)
+    def _pack(self, local: NDArray[np.int32], slot: int = 2) -> Panels:
+        panels = self.packer.some(local, slot)
         panels.block[:] = self.block_of[local]
         return panels
 
@@ -281,28 +319,32 @@ class PanelRun:
             self.packed[(0, len(positions))] = permute_panels(whole, positions, n_cols)
         return int((~inside).sum())
 
-    def _report_rest(self, n_open: int) -> None:
-        """Rows order[:n_open] against themselves, then against all that follow."""
-        plans = [self._plan(0, n_open, n_open), self._plan(n_open, len(self.order), n_open)]
-        n_segments = max(plan.n_segments for plan in plans)
-        self.ends = self.problem.frame.ends[: n_segments + 1]
-        n_panels = -(-n_open // PANEL_ROWS)
-        spans = self._spans()
+    def rectangles(self, n_open: int) -> list[Rectangle]:
+        """What the last phase has to scan: pairs of superblocks, before and in the component."""
+        n_panels, spans = -(-n_open // PANEL_ROWS), self._spans()
+        found = []
         for beyond in (False, True):
             for at, span in enumerate(spans):
                 for other in spans[at:]:
                     first = max(n_panels - other[0] // PANEL_ROWS, 0)
                     last = -(-(other[1] - other[0]) // PANEL_ROWS)
-                    panel_range = (first, last) if beyond else (0, min(first, last))
-                    if panel_range[0] >= panel_range[1]:
-                        continue
-                    positions = self._open_positions(span, n_open, beyond)
-                    if len(positions):
-                        self._scan(
-                            self._panels(span), self._panels(other), positions,
-                            panel_range=panel_range, upper=span == other, skip_block=True,
-                            plan=plans[beyond],
-                        )
+                    panels = (first, last) if beyond else (0, min(first, last))
+                    if panels[0] < panels[1]:
+                        found.append(Rectangle(span, other, panels, beyond))
+        return found
+
+    def report_rest(self, n_open: int, some: list[Rectangle] | None = None) -> None:
+        """Rows order[:n_open] against themselves, then against all that follow; or some of it."""
+        plans = [self._plan(0, n_open, n_open), self._plan(n_open, len(self.order), n_open)]
+        n_segments = max(plan.n_segments for plan in plans)
+        self.ends = self.problem.frame.ends[: n_segments + 1]
+        for span, other, panels, beyond in self.rectangles(n_open) if some is None else some:
+            positions = self._open_positions(span, n_open, beyond)
+            if len(positions):
+                self._scan(
+                    self._panels(span), self._panels(other), positions,
+                    panel_range=panels, upper=span == other, skip_block=True, plan=plans[beyond],
+                )
 
     def _open_positions(
         self, span: tuple[int, int], n_open: int, beyond: bool

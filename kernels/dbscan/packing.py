@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,31 @@ from topoact_gpu.kernels.quantise.panels import Panels, empty_buffers, empty_pan
 from topoact_gpu.kernels.quantise.reach import reaches
 from topoact_gpu.kernels.table import RowTable, aligned
 
-__all__ = ["Packer", "Problem"]
+__all__ = ["SMALL_ROWS", "Packer", "Problem", "Window"]
 
 _N_AXES = 8
 """Leading components that rows are ordered by."""
 _PIECE_BYTES = 2**19
 """float32 rows centred at a time: they stay in the second-level cache."""
+SMALL_ROWS = 512
+"""Room in a window for a few rows beside two superblocks."""
+
+
+class Window(Protocol):
+    """Rows of an interval that never are in memory all at once.
+
+    The problem's table has room for three sets of rows: two superblocks (slots 0 and 1) and at
+    most `SMALL_ROWS` more (slot 2).
+    """
+
+    def load(self, local: NDArray[np.int32], slot: int) -> NDArray[np.int64]:
+        """Bring rows into a slot; their places in the table."""
+        ...
+
+    def scan(self, low: int, high: int) -> tuple[RowTable, NDArray[np.int64], Any]:
+        """Some of the rows, in the order in which they are stored: a table of them, their local
+        numbers, and what keeps the table alive."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,18 +82,23 @@ class Problem:
     @property
     def superblock_rows(self) -> int:
         """Rows whose panels fit ``superblock_bytes``; whole blocks."""
+        return max(self.superblock_bytes // (self.packed_bytes * CHUNK_ROWS), 1) * CHUNK_ROWS
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of a row in panels."""
         stages, width = len(self.frame.ends), 4 // self.coding.columns
-        per_row = width * (self.table.n_cols + int(self.frame.ends[-1])) + 36 * stages + 50
-        return max(self.superblock_bytes // (per_row * CHUNK_ROWS), 1) * CHUNK_ROWS
+        return width * (self.table.n_cols + int(self.frame.ends[-1])) + 36 * stages + 50
 
 
 @dataclass(frozen=True)
 class Packer:
-    """Makes panels of rows ``ids``."""
+    """Makes panels of rows ``ids``: places in the table, or, with a window, only a number."""
 
     problem: Problem
     ids: NDArray[np.int64]
     team: Team
+    window: Window | None = None
 
     def words(self, ends: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ends of prefix segments in words."""
@@ -86,7 +111,12 @@ class Packer:
         def work(piece: slice) -> None:
             np.matmul(self._centre(self.ids[piece]), basis, out=out[piece])
 
-        self.team.map(work, self._pieces(len(self.ids)))
+        def work_stored(piece: slice) -> None:
+            assert self.window is not None
+            table, local, _alive = self.window.scan(piece.start, piece.stop)
+            out[local] = self._centre(np.arange(len(local)), table) @ basis
+
+        self.team.map(work_stored if self.window else work, self._pieces(len(self.ids)))
         return out
 
     def everything(self) -> tuple[Panels, NDArray[np.float32]]:
@@ -102,9 +132,9 @@ class Packer:
         self.team.map(work, self._pieces(len(self.ids)))
         return panels, out
 
-    def some(self, local: NDArray[np.int32]) -> Panels:
-        """Rows by local number, all columns."""
-        panels = self._empty(local)
+    def some(self, local: NDArray[np.int32], slot: int = 2) -> Panels:
+        """Rows by local number, all columns; ``slot``: where a window keeps them."""
+        panels = self._empty(local, slot)
 
         def work(piece: slice) -> None:
             self._pack_rows(panels, piece.start, self._centre(panels.rows[piece]))
@@ -139,17 +169,19 @@ class Packer:
         step = max(_PIECE_BYTES // (row_bytes * PANEL_ROWS), 1) * PANEL_ROWS
         return [slice(at, min(at + step, n_rows)) for at in range(0, n_rows, step)]
 
-    def _centre(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _centre(
+        self, ids: NDArray[np.int64], table: RowTable | None = None
+    ) -> NDArray[np.float32]:
         frame = self.problem.frame
         out = np.empty((len(ids), len(frame.mean)), np.float32)
-        centre_rows(self.problem.table, ids, frame.mean, frame.unit, out)
+        centre_rows(table or self.problem.table, ids, frame.mean, frame.unit, out)
         return out
 
-    def _empty(self, local: NDArray[np.int32]) -> Panels:
+    def _empty(self, local: NDArray[np.int32], slot: int = 2) -> Panels:
         n_cols, n_stages = self.problem.table.n_cols, len(self.problem.frame.ends)
         panels = empty_panels(len(local), n_cols, n_stages, self.problem.coding)
         panels.local[:] = local
-        panels.rows[:] = self.ids[local]
+        panels.rows[:] = self.window.load(local, slot) if self.window else self.ids[local]
         return panels
 
     def _pack_rows(self, panels: Panels, start: int, rows: NDArray[np.float32]) -> None:

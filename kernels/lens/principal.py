@@ -5,7 +5,9 @@ And the principal components of rows in memory, summed by the threads of a team.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ SHIFT_ROWS = 2048
 _BLOCK_ROWS = 2048
 _SQUARES_BYTES = 2**28
 _Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 
 def principal_directions(
@@ -63,12 +66,20 @@ def loading_signs(directions: NDArray[Any]) -> _Floats:
     return signs
 
 
-def principal_components(array: NDArray[Any], n_components: int, team: Team) -> _Floats:
+class _Blocks(Protocol):
+    """Rows that are handed out in blocks, whole multiples of ``BLOCK_ROWS`` but for the last."""
+
+    def map_blocks(
+        self, function: Callable[[int, NDArray[Any], Team], T], team: Team
+    ) -> list[T]: ...
+
+
+def principal_components(data: _Blocks, n_components: int, team: Team) -> _Floats:
     """Principal components of rows, float64[n_rows, n_components]; the same for any team.
 
     Parameters
     ----------
-    array : float16 | float32 | float64 [n_rows, n_cols]
+    data : has ``map_blocks``, as :class:`topoact_gpu.resident.Resident`
     n_components : int
     team : Team
 
@@ -76,23 +87,54 @@ def principal_components(array: NDArray[Any], n_components: int, team: Team) -> 
     -----
     Two reads of the rows; memory for n_cols squared numbers, a few times.
     """
-    n_rows, n_cols = array.shape
-    shift = array[:SHIFT_ROWS].astype(np.float64).mean(0)
+    moments = _Moments()
+    data.map_blocks(moments.add, team)
+    mean, directions = principal_directions(
+        moments.total, moments.square, moments.n_rows, n_components
+    )
+    project = partial(_project, moments.shift, mean, directions)
+    return np.vstack(data.map_blocks(project, team))
 
-    def block(start: int) -> _Floats:
-        return array[start : start + _BLOCK_ROWS].astype(np.float64) - shift
 
-    def moments(start: int) -> tuple[_Floats, _Floats]:
-        centred = block(start)
-        return centred.sum(0), centred.T @ centred
+class _Moments:
+    """Sums over blocks of rows, added in the order of the rows: the threads do not show."""
 
-    total, square = np.zeros(n_cols), np.zeros((n_cols, n_cols))
-    starts = range(0, n_rows, _BLOCK_ROWS)
-    at_once = max(1, min(4 * team.n_threads, _SQUARES_BYTES // (8 * n_cols * n_cols)))
-    for at in range(0, len(starts), at_once):
-        # Added in the blocks' order, so that the threads do not show in the sum.
-        for part, part_square in team.map(moments, starts[at : at + at_once]):
-            total += part
-            square += part_square
-    mean, directions = principal_directions(total, square, n_rows, n_components)
-    return np.vstack(team.map(lambda start: (block(start) - mean) @ directions, starts))
+    def __init__(self) -> None:
+        self.n_rows = 0
+
+    def add(self, start: int, block: NDArray[Any], team: Team) -> None:
+        """Add a block, in pieces of ``_BLOCK_ROWS``."""
+        n_cols = block.shape[1]
+        if start == 0:
+            self.shift = block[:SHIFT_ROWS].astype(np.float64).mean(0)
+            self.total, self.square = np.zeros(n_cols), np.zeros((n_cols, n_cols))
+        starts = range(0, len(block), _BLOCK_ROWS)
+        at_once = max(1, min(4 * team.n_threads, _SQUARES_BYTES // (8 * n_cols * n_cols)))
+        for at in range(0, len(starts), at_once):
+            some = partial(_moments_of, self.shift, block)
+            for total, square in team.map(some, starts[at : at + at_once]):
+                self.total += total
+                self.square += square
+        self.n_rows += len(block)
+
+
+def _moments_of(shift: _Floats, block: NDArray[Any], start: int) -> tuple[_Floats, _Floats]:
+    centred = block[start : start + _BLOCK_ROWS].astype(np.float64) - shift
+    return centred.sum(0), centred.T @ centred
+
+
+def _project(
+    shift: _Floats,
+    mean: _Floats,
+    directions: _Floats,
+    start: int,
+    block: NDArray[Any],
+    team: Team,
+) -> _Floats:
+    """Components of the rows of a block."""
+
+    def work(low: int) -> _Floats:
+        piece: _Floats = block[low : low + _BLOCK_ROWS].astype(np.float64) - shift
+        return (piece - mean) @ directions
+
+    return np.vstack(team.map(work, range(0, len(block), _BLOCK_ROWS)))

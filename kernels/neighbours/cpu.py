@@ -44,18 +44,21 @@ def _scaled(square, n_cols, unit):  # type: ignore[no-untyped-def]
 
 @kernel
 def _keep_nearest(  # type: ignore[no-untyped-def]
-    table, sum_at, queries, targets, products, left, right, unit, nearest
+    table, sum_at, queries, own_place, targets, products, left, right, unit, nearest
 ):
     """Look at one block of products; nearest float64[n_queries, k] is ascending.
+
+    ``own_place``: where each query itself lies in the table among the targets, or below 0.
 
     ``left`` and ``right`` are lower bounds: squares less what the products may be wrong by.
     """
     last, n_cols = nearest.shape[1] - 1, table.n_cols
     for i in range(queries.size):
         limit, own, query = _scaled(nearest[i, last], n_cols, unit), left[i], queries[i]
+        itself = own_place[i]
         for j in range(targets.size):
             lowest = own + right[j] - 2.0 * products[i, j]
-            if lowest <= limit and query != targets[j]:
+            if lowest <= limit and itself != targets[j]:
                 square = pair_square(table, sum_at, query, targets[j])
                 if square < nearest[i, last]:
                     _insert(nearest, i, square)
@@ -71,6 +74,7 @@ def neighbour_squares(
     mean: NDArray[np.float64],
     unit: float,
     team: Team,
+    own_place: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """Squared distances of each query row to its k nearest target rows, by the definition.
 
@@ -78,11 +82,13 @@ def neighbour_squares(
     ----------
     table : RowTable
     queries, targets : int64
-        Row ids; a row is not its own neighbour.
+        Places of rows in the table; a row is not its own neighbour.
     k : int
     mean, unit
         The frame: products are taken of row * unit - mean.
     team : Team
+    own_place : int64[n_queries], optional
+        For rows that the table holds twice: the place of each query among the targets, or -1.
 
     Returns
     -------
@@ -97,6 +103,7 @@ def neighbour_squares(
     subnormal, by ``2**-149`` each.
     """
     out, sum_at = np.full((len(queries), k), np.inf), square_address(table)
+    own_place = queries if own_place is None else own_place
     slack, underflow = (2 * table.n_cols + 64) * 2.0**-24, table.n_cols * 2.0**-147
 
     def centred(ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -106,7 +113,7 @@ def neighbour_squares(
         return rows, np.einsum("ij,ij->i", wide, wide) * (1 - slack)
 
     def work(start: int) -> None:
-        some = queries[start : start + _QUERIES]
+        some, itself = (ids[start : start + _QUERIES] for ids in (queries, own_place))
         left, left_squares = centred(some)
         left_squares -= underflow
         nearest = out[start : start + _QUERIES]
@@ -117,8 +124,9 @@ def neighbour_squares(
             right, right_squares = centred(others)
             products = left @ right.T
             _keep_nearest(
-                table, sum_at, some, others, products, left_squares, right_squares, unit, nearest
-            )
+                table, sum_at, some, itself, others, products, left_squares, right_squares,
+                unit, nearest,
+            )  # fmt: skip
 
     team.map(work, range(0, len(queries), _QUERIES))
     return out

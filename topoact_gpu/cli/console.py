@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
+from ..progress import Step
+
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
     from rich.text import Text
@@ -99,9 +101,14 @@ class ProgressBars:
     def __call__(self, stage: str, done: int, total: int) -> None:
         if self._bars is None:
             return
+        text = stage
+        if isinstance(done, Step):  # the time that is left follows the pairs
+            text = f"{stage} {int(done):,}/{total:,}"
+            total, done = done.total_pairs, done.pairs
         if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total or None)
-        self._bars.update(self._tasks[stage], completed=done, total=total or None)
+            self._tasks[stage] = self._bars.add_task(text, total=total or None)
+        task = self._tasks[stage]
+        self._bars.update(task, description=text, completed=done, total=total or None)
 
 
 def _make_bars() -> Progress:

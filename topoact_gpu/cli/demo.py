@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import JsonOption, Printer, ProgressBars, QuietOption, graph_rows, graph_summary
-from .mapper import eps_text, eps_used, save
+from .mapper import eps_text, eps_used
 
 if TYPE_CHECKING:
     from ..mapper import Mapper
@@ -45,9 +45,8 @@ def demo(
     stages: dict[str, float] = {}
     store_path, run_path, picture = out / "acts.zarr", out / "run.zarr", out / "mapper.png"
     _timed(stages, "import", _write_store, store_path)
-    estimator, kept = _fit(store_path, quiet)
+    estimator = _fit(store_path, run_path, quiet)
     stages.update({k: v["seconds"] for k, v in estimator.report_["stages"].items()})
-    _timed(stages, "save", save, estimator, run_path, kept, overwrite=True)
     drawn = _timed(stages, "draw", _draw, estimator, picture, printer)
     summary = graph_summary(estimator.graph_)
     summary = {"rows": summary.pop("rows"), "columns": estimator.report_["n_cols"], **summary}
@@ -96,15 +95,13 @@ def _write_store(path: Path) -> None:
         move_into_place(store.path, path)
 
 
-def _fit(store_path: Path, quiet: bool) -> tuple[Mapper, dict[str, Any]]:
+def _fit(store_path: Path, run_path: Path, quiet: bool) -> Mapper:
     from ..mapper import Mapper
     from ..store import open_store
 
     layer = open_store(store_path).layer(LAYER)
-    source = {"path": str(store_path.resolve()), "layer": LAYER}
     with ProgressBars(quiet=quiet) as progress:
-        estimator = Mapper(progress=progress).fit(layer)
-    return estimator, {"columns": layer.columns(), "names": layer.names, "source": source}
+        return Mapper(progress=progress).fit(layer, run=run_path, overwrite=True)
 
 
 def _draw(estimator: Mapper, picture: Path, printer: Printer) -> bool:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .console import JsonOption, Printer, QuietOption, graph_rows, graph_summary, stage_rows
+from .console import (
+    JsonOption,
+    Printer,
+    QuietOption,
+    graph_rows,
+    graph_summary,
+    percent,
+    stage_rows,
+)
 from .mapper import eps_text
 
 __all__ = ["info"]
@@ -18,7 +27,7 @@ def info(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show what is in a store, a run or a graph.
+    """Show what is in a store, a run or a graph, or how far a run is.
 
     Examples:
 
@@ -29,9 +38,11 @@ def info(
     from ..errors import StoreError
     from ..files import read_format
 
+    printer = Printer(as_json=as_json, quiet=quiet)
+    if _show_unfinished(path, printer) and not path.exists():
+        return
     if not path.exists():
         raise StoreError(f"there is nothing at {path}; check the path")
-    printer = Printer(as_json=as_json, quiet=quiet)
     found = read_format(path)
     if found == "topoact-gpu/activations":
         _show_store(path, printer)
@@ -41,6 +52,26 @@ def info(
         _show_graph(path, printer)
     else:
         raise StoreError(f"{path} is no store, run or graph of topoact-gpu; check the path")
+
+
+def _show_unfinished(path: Path, printer: Printer) -> bool:
+    """Progress of the run that is being computed, or was interrupted, if there is one."""
+    from ..job import progress_of
+
+    found = progress_of(path)
+    if found is None:
+        return False
+    state = "running" if found["running"] else "interrupted: the same command goes on"
+    if not path.exists():
+        printer.result({"format": "topoact-gpu/unfinished", **found})
+    rows = [("state", state)]
+    if "stage" in found:
+        done = f"{found['done']:,} of {found['total']:,}"
+        rows.append((found["stage"], f"{percent(found['share'])} of the work ({done})"))
+    seconds = time.time() - found["time"]
+    rows.append(("last heard of", f"{max(seconds, 0.0):,.0f} s ago, process {found['pid']}"))
+    printer.table(f"unfinished run {path}", rows)
+    return True
 
 
 def _show_store(path: Path, printer: Printer) -> None:

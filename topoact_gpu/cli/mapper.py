@@ -24,11 +24,17 @@ __all__ = ["mapper"]
 
 
 def mapper(
-    data: Annotated[Path, typer.Argument(help="A store made by 'topoact import', or X.npy.")],
+    data: Annotated[
+        str,
+        typer.Argument(help="A store made by 'topoact import', its address (s3://...), or X.npy."),
+    ],
     layer: Annotated[
         str | None, typer.Option(help="Layer of the store; may be left out if it has only one.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Save the run here.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Save the run here; if it was interrupted, the same command goes on."),
+    ] = None,
     lens: Annotated[
         str,
         typer.Option(
@@ -57,9 +63,16 @@ def mapper(
         str | None, typer.Option(help="Such as 4GB; default: 60% of what is free.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Default: all there are.")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="A Dask scheduler whose workers do the work: tcp://host:port."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="So many processes of this machine do the work.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="For the sample that eps=knee is measured on.")] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that is already there.")
+        bool, typer.Option("--overwrite", help="Start anew; replace a run that is there.")
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -74,13 +87,12 @@ def mapper(
 
       topoact mapper X.npy --metric cosine --eps 0.2 --json
     """
-    from ..files import check_absent, os_errors
+    from ..clusters import cluster_client
+    from ..files import os_errors
 
     printer = Printer(as_json=as_json, quiet=quiet)
-    if out is not None:
-        check_absent(out, overwrite=overwrite)
     with os_errors(f"reading {data}"):
-        rows, kept = _open(data, layer)
+        rows = _open(data, layer)
     estimator = _estimator(
         lens=lens,
         cover=_cover(cover, intervals, overlap),
@@ -92,26 +104,10 @@ def mapper(
         n_threads=threads,
         seed=seed,
     )
-    with ProgressBars(quiet=quiet) as progress:
-        estimator.set_params(progress=progress)
-        estimator.fit(rows)
-    if out is not None:
-        save(estimator, out, kept, overwrite=overwrite)
+    with ProgressBars(quiet=quiet) as progress, cluster_client(scheduler, workers) as client:
+        estimator.set_params(progress=progress, client=client)
+        estimator.fit(rows, run=out, overwrite=overwrite)
     show(estimator, printer, title=f"Mapper graph of {data}", out=out)
-
-
-def save(estimator: Mapper, out: Path, kept: dict[str, Any], *, overwrite: bool) -> None:
-    """Save a fitted Mapper as a run, with the row columns it was given."""
-    from ..runs import save_run
-
-    save_run(
-        out,
-        estimator.graph_,
-        lens_values=estimator.lens_values_,
-        report=estimator.report_,
-        overwrite=overwrite,
-        **kept,
-    )
 
 
 def show(estimator: Mapper, printer: Printer, *, title: str, out: Path | None) -> None:
@@ -151,17 +147,18 @@ def eps_text(report: dict[str, Any]) -> str:
     return "none" if eps is None else str(eps)
 
 
-def _open(data: Path, layer: str | None) -> tuple[Any, dict[str, Any]]:
-    """The rows, and what a run keeps beside the graph: columns, names, source."""
+def _open(given: str, layer: str | None) -> Any:
+    """The rows: a layer of a store, or a mapped array."""
     from ..errors import StoreError
+    from ..remote import place_of
     from ..store import open_store
     from .sources import open_npy
 
-    source = {"path": str(data.resolve()), "layer": layer}
+    data = place_of(given)
     if data.suffix.lower() == ".npy" and not data.is_dir():
         if layer is not None:
             raise StoreError(f"{data} is a .npy file and has no layers; leave out --layer")
-        return open_npy(data), {"source": source}
+        return open_npy(data)
     if data.is_file():
         raise StoreError(
             f"{data} must be a store or a .npy file; import it first: "
@@ -173,9 +170,7 @@ def _open(data: Path, layer: str | None) -> tuple[Any, dict[str, Any]]:
             shown = ", ".join(store.layers) or "none"
             raise StoreError(f"{data} has {len(store.layers)} layers ({shown}); choose --layer")
         layer = store.layers[0]
-    found = store.layer(layer)
-    kept = {"columns": found.columns(), "names": found.names, "source": {**source, "layer": layer}}
-    return found, kept
+    return store.layer(layer)
 
 
 def _cover(kind: str, intervals: str, overlap: str) -> Any:
