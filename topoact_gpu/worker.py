@@ -200,13 +200,15 @@ def _crew(task: Task) -> Crew:
 def _on_gpu(task: Task, prepared: Prepared, members: NDArray[np.int64], eps: float) -> Clustered:
     """DBSCAN of one element on this worker's device."""
     from topoact_gpu.cuda import CudaBackend
+    from topoact_gpu.kernels.launch import torch_device
 
     own, places = local_view(prepared, members)
     array = own.data.array[places]
     norms = None if own.norms is None else own.norms[places]
     found: dict[int, Clustered] = {}
     rows = Rows(array.shape, array.dtype, array=array)
-    backend = CudaBackend(Team(1))
+    # Workers may all see every device; what is to be spread is spread over them already.
+    backend = CudaBackend(Team(1), [torch_device()])
     with backend.hold(rows, task.budget_bytes) as data:
         chosen = backend.choose_filter(rows.n_cols)
         backend.cluster(
