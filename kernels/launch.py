@@ -7,7 +7,6 @@ processor, one program after the other: slow, and good for proving that they are
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["on_device", "on_host", "torch_device"]
 
 
-@cache
-def torch_device(number: int = 0) -> torch.device:
-    """The device that kernels run on; "cpu" in the interpreter."""
+def torch_device() -> torch.device:
+    """The device that kernels run on: torch's current one; "cpu" in the interpreter.
+
+    Asked for every time: each thread has a current device of its own, and may change it.
+    """
     import torch
 
-    return torch.device("cpu") if interpreted() else torch.device("cuda", number)
+    if interpreted():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def on_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:

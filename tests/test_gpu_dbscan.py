@@ -21,6 +21,7 @@ from topoact_gpu.device import Team, interpreted
 from topoact_gpu.intervals import problem_of
 from topoact_gpu.kernels.dbscan.interval import cluster_rows
 from topoact_gpu.kernels.dbscan.reference import labels_from_neighbours
+from topoact_gpu.kernels.dbscan.schedule import deal_rows, later_tiles, row_tiles, upper_tiles
 from topoact_gpu.kernels.launch import on_device, on_host, torch_device
 from topoact_gpu.kernels.pairs.reference import normalised, pair_squares, within
 from topoact_gpu.kernels.product.accumulator import accumulator_of, product_error
@@ -31,7 +32,7 @@ from topoact_gpu.rows import as_rows
 torch = pytest.importorskip("torch")
 gpu = pytest.importorskip("topoact_gpu.kernels.dbscan.gpu")
 
-from topoact_gpu import cuda  # noqa: E402
+from topoact_gpu import cuda, gpus  # noqa: E402
 from topoact_gpu.kernels.dbscan import groups  # noqa: E402
 from topoact_gpu.kernels.forest.gpu import (  # noqa: E402
     empty_forest,
@@ -168,6 +169,8 @@ class How:
     two_rounds: int = 16
     host: bool = False
     seed: int = 0
+    windows: tuple = ()
+    """Of each part, where the second round is shared out."""
 
     def room(self):
         shape = Shape(self.block, 4, 2)
@@ -196,6 +199,21 @@ def setting_of(prepared, min_samples, how):
     )
 
 
+def shared_out(setting, elements, how):
+    """One interval as several devices do it: each with a window and a forest of its own."""
+    (element,) = elements
+    if not groups.can_be_shared(len(element.ids), how.block):
+        return groups.cluster_group(setting, elements, how.room())
+    begun = groups.begin(setting, element, how.room())
+    parts = [
+        groups.scan_part(setting, begun, rows, replace(how, most_blocks=most).room())
+        for rows, most in zip(
+            deal_rows(begun.n_blocks, len(how.windows)), how.windows, strict=False
+        )
+    ]
+    return groups.finish(setting, begun, parts[::-1])
+
+
 def cluster(X, intervals, min_samples, metric="euclidean", how=None):
     """Our result for intervals [(ids, eps), ...], and the CPU's for each."""
     how = How() if how is None else how
@@ -205,7 +223,10 @@ def cluster(X, intervals, min_samples, metric="euclidean", how=None):
         elements = [groups.Element(ids, *cuda._limits(prepared, eps)) for ids, eps in intervals]
         setting = setting_of(prepared, min_samples, how)
         with mock.patch.object(groups, "_TWO_ROUNDS", how.two_rounds):
-            found = groups.cluster_group(setting, elements, how.room())
+            if how.windows:
+                found = shared_out(setting, elements, how)
+            else:
+                found = groups.cluster_group(setting, elements, how.room())
         theirs = [
             cluster_rows(problem_of(prepared, eps, min_samples, 10**8), ids, team)
             for ids, eps in intervals
@@ -335,6 +356,21 @@ def test_cosine_equals_the_definition_and_the_cpu(
         check(X, whole(X, eps), min_samples, "cosine", how)
 
 
+@settings(max_examples=7)
+@given(
+    how=hows,
+    windows=st.lists(st.sampled_from([2, 3, 10**6]), min_size=1, max_size=4),
+    **cases | {"n_rows": st.integers(33, 63)},
+)
+def test_a_second_round_in_parts(
+    shuffled, how, windows, kind, n_rows, n_cols, dtype_scale, min_samples, share, ulps, seed
+):
+    X = make(kind, n_rows, n_cols, *dtype_scale, seed)
+    how = replace(how, two_rounds=2, windows=tuple(windows))
+    with shuffled(seed):
+        check(X, whole(X, eps_at(X, share, ulps)), min_samples, how=how)
+
+
 @settings(max_examples=6)
 @given(how=hows, min_samples=st.sampled_from([1, 3]), seed=st.integers(0, 2**31))
 def test_programs_that_run_at_once(interleaved, how, min_samples, seed):
@@ -397,6 +433,26 @@ def test_windows_smaller_than_an_interval(most_blocks, two_rounds):
     assert counters["tiles"] + counters["settled_tiles"] >= 6 * 7 / 2
 
 
+@pytest.mark.parametrize("n_blocks", [1, 2, 5, 16, 63, 200])
+@pytest.mark.parametrize("n_parts", [1, 2, 3, 8])
+def test_parts_have_every_tile_once(n_blocks, n_parts):
+    """And about as many each, where there are enough; window by window or all at once."""
+    dealt = deal_rows(n_blocks, n_parts)
+    parts = [np.concatenate(list(row_tiles(rows, n_blocks))) for rows in dealt]
+    every = sorted(map(tuple, np.concatenate(parts).tolist()))
+    assert every == [(i, j) for i in range(n_blocks) for j in range(i, n_blocks)]
+    assert len(dealt) == min(n_parts, n_blocks)
+    if n_blocks >= 16 * n_parts:
+        sizes = [len(part) for part in parts]
+        assert max(sizes) < 1.1 * min(sizes)
+    for rows, part in zip(dealt, parts, strict=True):
+        columns = np.setdiff1d(np.arange(n_blocks), rows)
+        blocks = np.concatenate([rows, columns])
+        tiles = [*upper_tiles(0, len(rows)), *later_tiles(rows, columns)]
+        found = blocks[np.concatenate(tiles)]
+        assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, part.tolist()))
+
+
 def undecidable(n_rows):
     """Every pair is undecided by 8 bits: a column with outliers of 1e6, in all rows."""
     X = make("blobs", n_rows, 6)
@@ -432,7 +488,9 @@ def test_pairs_are_counted_once():
     X = make("blobs", 45, 5)
     eps = eps_at(X, 0.2)
     n_within = (np.triu(pair_squares(X) <= eps * eps, 1)).sum()
-    for how in (How(), How(two_rounds=2), How(most_blocks=3), How(n_pairs=1, most_open=3)):
+    hows = [How(), How(two_rounds=2), How(most_blocks=3), How(n_pairs=1, most_open=3)]
+    hows += [How(two_rounds=2, windows=windows) for windows in ((2, 3), (9, 9, 9), (9, 2, 2, 9))]
+    for how in hows:
         assert check(X, whole(X, eps), 46, how=how)["within"] == n_within
 
 
@@ -525,7 +583,7 @@ def test_groups_of_one_window_each():
     X = make("blobs", 90, 6)
     both = Backends(X, (30, 20, 90, 17, 16, 5))
     theirs, _ = both.run(CpuBackend, [2.0] * 6)
-    some, original = [], cuda.cluster_group
+    some, original = [], gpus.cluster_group
 
     def cluster_group(setting, elements, room):
         some.append([len(element.ids) for element in elements])
@@ -535,7 +593,7 @@ def test_groups_of_one_window_each():
         backend.shape = Shape(16, 4, 2)
         backend._room = lambda setting: groups.Room.make(9, 99, 4, backend.shape, backend.device)
 
-    with mock.patch.object(cuda, "cluster_group", cluster_group):
+    with mock.patch.object(gpus, "cluster_group", cluster_group):
         ours, _ = both.run(cuda.CudaBackend, [2.0] * 6, prepare_backend=small)
     assert some == [[30, 20], [90], [17, 16, 5]]
     check_same(ours, theirs)
@@ -547,7 +605,7 @@ def test_rows_that_do_not_fit_stay_in_host_memory():
     theirs, _ = both.run(CpuBackend, EPS)
 
     def small(backend):
-        backend._free_bytes = lambda: X.nbytes
+        backend._free_bytes = lambda *_: X.nbytes
 
     ours, backend = both.run(cuda.CudaBackend, EPS, prepare_backend=small)
     check_same(ours, theirs)
@@ -567,7 +625,7 @@ def test_rows_with_any_strides(view):
 
 def failing(times):
     """cluster_group that runs out of memory so often first, holding some; and what it held."""
-    held, original = [], cuda.cluster_group
+    held, original = [], gpus.cluster_group
 
     def cluster_group(setting, elements, room):
         if len(held) < times:
@@ -600,7 +658,7 @@ def test_out_of_memory_halves_the_room_and_goes_on():
     gc.disable()
     try:
         with (
-            mock.patch.object(cuda, "cluster_group", cluster_group),
+            mock.patch.object(gpus, "cluster_group", cluster_group),
             mock.patch.object(cuda.Room, "make", make_and_look),
         ):
             ours, backend = both.run(cuda.CudaBackend, EPS, prepare_backend=few_blocks)
@@ -621,7 +679,7 @@ def test_out_of_memory_for_good():
         backend._room = lambda setting: groups.Room.make(4, 64, 16, backend.shape, backend.device)
 
     with (
-        mock.patch.object(cuda, "cluster_group", cluster_group),
+        mock.patch.object(gpus, "cluster_group", cluster_group),
         pytest.raises(torch.OutOfMemoryError, match="4 blocks of rows do not fit"),
     ):
         both.run(cuda.CudaBackend, EPS, prepare_backend=few_blocks)

@@ -259,6 +259,96 @@ def test_intervals_are_numbered_each_by_itself():
             check_labels(labels[own][back], core[own][back], whole, min_samples)
 
 
+def shared_out(n, min_samples, base, parts):
+    """A forest of the pairs ``base``, from which each of the parts goes on by itself; merged."""
+    device, forest = torch_device(), forest_of(n, min_samples)
+    gpu.report_pairs(forest, on_device(base, device))
+    begun, shares = gpu.forest_on_host(forest), []
+    for part in parts:
+        own = gpu.grown_from(begun, n - 1, device)
+        gpu.report_pairs(own, on_device(part, device))
+        check_bound(own, n, min_samples, n - 1)
+        shares.append(gpu.added_to(begun, own))
+    return gpu.merge_forests(begun, shares, device)
+
+
+def check_merged(forest, n, pairs):
+    """Degrees and labels are those of one forest that was told of all pairs."""
+    relation = relation_of(n, pairs)
+    np.testing.assert_array_equal(on_host(forest.degree), relation.sum(1))
+    device = torch_device()
+    group = torch.zeros(n, dtype=torch.int32, device=device)
+    labels, core = gpu.labels_from_forest(forest, group, torch.arange(n, device=device))
+    check_labels(on_host(labels), on_host(core), relation, forest.min_samples)
+
+
+@settings(max_examples=40)
+@given(**cases | {"n_reports": st.integers(1, 5)})
+def test_merged_forests_give_the_definitions_labels(
+    shuffled, n, min_samples, share, n_reports, seed
+):
+    rng = np.random.default_rng(seed)
+    pairs = np.argwhere(np.triu(rng.random((n, n)) < share * rng.random(), 1))
+    pairs = rng.permutation(pairs).astype(np.int32)
+    base, *parts = np.array_split(pairs, n_reports)
+    with shuffled(seed):
+        check_merged(shared_out(n, min_samples, base, parts), n, pairs)
+
+
+@pytest.mark.parametrize("n_parts", [1, 2, 3, 6])
+def test_rows_that_are_core_only_by_the_sum_of_parts(n_parts):
+    """Two rows with six others each, which the parts deal out; then they meet.
+
+    In no part does either have enough of them, nor do they before.
+    """
+    n, min_samples = 14, 8
+    star = [(centre, at) for at in range(2, 8) for centre in (0, 1)]
+    parts = [np.array(star[low::n_parts], np.int32) for low in range(n_parts)]
+    meeting = np.array([[1, 0]], np.int32)
+    every = np.concatenate([*parts, meeting])
+    with_meeting = [*parts[:-1], np.concatenate([parts[-1], meeting])]
+    for base, dealt in ((meeting, parts), (meeting[:0], with_meeting)):
+        forest = shared_out(n, min_samples, base, dealt)
+        assert n_parts == 1 or (on_host(forest.parent) == np.arange(n)).all()
+        check_merged(forest, n, every)
+        labels = labels_from_neighbours(relation_of(n, every), min_samples)
+        assert labels.tolist() == [0] * 8 + [-1] * 6
+
+
+def test_what_one_part_joins_stays_joined():
+    """Chains that are joined in different parts, and one pair of core rows left out as settled."""
+    n = 30
+    chain = np.column_stack([np.arange(n - 1), np.arange(1, n)]).astype(np.int32)
+    forest = shared_out(n, 2, chain[:0], [chain[::3], chain[1::3], chain[2::3]])
+    check_merged(forest, n, chain)
+    forest = shared_out(n, 1, chain[::2], [chain[1::4], chain[3::4]])
+    assert (on_host(gpu.roots_of(forest.parent)) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("min_samples", "lost"),
+    [
+        (3, lambda share: share._replace(degree=0 * share.degree)),
+        (3, lambda share: share._replace(pending=share.pending[:0])),
+        (1, lambda share: share._replace(parent=torch.arange(14, dtype=torch.int32))),
+    ],
+    ids=["degrees", "pairs that wait", "joins"],
+)
+def test_a_faulty_merge_is_seen(min_samples, lost):
+    n, device = 14, torch_device()
+    base = gpu.forest_on_host(forest_of(n, min_samples))
+    chain = np.column_stack([np.arange(n - 1), np.arange(1, n)]).astype(np.int32)
+    shares = []
+    for part in (chain[:7], chain[7:]):
+        own = gpu.grown_from(base, n - 1, device)
+        gpu.report_pairs(own, on_device(part, device))
+        shares.append(gpu.added_to(base, own))
+    check_merged(gpu.merge_forests(base, shares, device), n, chain)
+    shares[1] = lost(shares[1])
+    with pytest.raises(AssertionError):
+        check_merged(gpu.merge_forests(base, shares, device), n, chain)
+
+
 def test_nothing_reported():
     forest = forest_of(3, 2)
     gpu.report_pairs(forest, torch.empty((0, 2), dtype=torch.int32, device=torch_device()))

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from topoact_gpu.kernels.launch import interpreted, on_device, on_host, torch_device
-from topoact_gpu.kernels.pairs.reference import normalised, pair_squares
+from topoact_gpu.kernels.pairs.reference import normalised, pair_squares, within
 from topoact_gpu.kernels.product.accumulator import LEAST_NORM, accumulator_of, product_error
 from topoact_gpu.kernels.product.reference import tile_products
 from topoact_gpu.kernels.quantise.reach import reaches
@@ -26,6 +26,8 @@ gpu = pytest.importorskip("topoact_gpu.kernels.product.gpu")
 
 import triton.language as tl  # noqa: E402
 
+from topoact_gpu.kernels.pairs.gpu import Rows, limits_for  # noqa: E402
+from topoact_gpu.kernels.pairs.gpu import within as decide  # noqa: E402
 from topoact_gpu.kernels.product.gpu import _product  # noqa: E402
 from topoact_gpu.kernels.quantise.gpu import (  # noqa: E402
     HALF,
@@ -309,6 +311,36 @@ def test_most_pairs_are_decided(kind):
     table, found = judge(far)
     assert len(found.kept) == 2  # the tile of rows far apart ends early
     assert (table[:64, 64:] == -1).all()
+
+
+def relation_of(table, case):
+    """Which pairs are within eps: the filter's word, and the definition's where it has none."""
+    n, device = len(case.X), torch_device()
+    rows = Rows(on_device(case.X, device), torch.arange(n, device=device), None)
+    limit_of = torch.zeros(n, dtype=torch.int32, device=device)
+    limits = limits_for([case.square], limit_of, rows.x, normed=False)
+    undecided = np.argwhere(table == gpu.OPEN).astype(np.int32)
+    relation = np.eye(n, dtype=bool) | (table == gpu.INSIDE)
+    relation[tuple(undecided.T)] = on_host(decide(rows, limits, on_device(undecided, device)))
+    return relation | relation.T
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("n_cols", "side", "square"), [(1, 40, 9), (2, 9, 25), (3, 5, 1)])
+def test_ties_on_a_grid_are_left_to_the_definition(shuffled, kind, n_cols, side, square):
+    """Distances of whole numbers in a few columns: hundreds of pairs lie at eps exactly."""
+    X = np.random.default_rng(n_cols).integers(0, side, (100, n_cols)).astype(np.float32)
+    ties = np.triu(pair_squares(X) == square, 1)
+    assert ties.sum() > 150
+    for ulps in (-1, 0, 1):
+        eps = float(np.nextafter(np.sqrt(square), np.inf * ulps)) if ulps else np.sqrt(square)
+        case = Case(X, eps, kind, 32)
+        table, _ = judge(case, shuffled=shuffled, seed=n_cols)
+        assert (table[ties] == gpu.OPEN).all()
+        check_verdicts(table, case)
+        relation = relation_of(table, case)
+        np.testing.assert_array_equal(relation, within(X, eps))
+        assert (relation[ties] == (ulps >= 0)).all()
 
 
 def lied(packed, reach, factor):

@@ -33,7 +33,7 @@ LAYERS = (
         "libraries",
     },
     {"backend"},
-    {"cpu", "prepare", "near", "intervals"},
+    {"cpu", "prepare", "near", "intervals", "gpus"},
     {"cuda"},
     {"worker"},
     {"distributed"},
@@ -223,7 +223,7 @@ def heavy_at_import(sources: dict[str, str]) -> list[str]:
 
 
 GPU_ONLY = {
-    *(f"{PACKAGE}.{name}" for name in ("cuda", "device_rows", "source")),
+    *(f"{PACKAGE}.{name}" for name in ("cuda", "device_rows", "gpus", "source")),
     f"{PACKAGE}.kernels.dbscan.groups",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -17,15 +18,9 @@ from topoact_gpu.cpu import CpuBackend
 from topoact_gpu.device import Team, interpreted
 from topoact_gpu.device_rows import DeviceResident, on_device
 from topoact_gpu.errors import ParameterError
+from topoact_gpu.gpus import Done, Gpu, cluster_elements
 from topoact_gpu.kernels.cover import gpu as cover
-from topoact_gpu.kernels.dbscan.groups import (
-    COUNTERS,
-    Element,
-    GroupResult,
-    Room,
-    Setting,
-    cluster_group,
-)
+from topoact_gpu.kernels.dbscan.groups import COUNTERS, Element, Room, Setting
 from topoact_gpu.kernels.dbscan.interval import Clustered
 from topoact_gpu.kernels.launch import on_host, torch_device
 from topoact_gpu.kernels.lens.cpu import ROW_LENSES
@@ -41,7 +36,7 @@ from topoact_gpu.ledger import Ledger
 from topoact_gpu.libraries import MOST_FAISS, cuml_pca, cuml_umap, faiss_search, find_cuml
 from topoact_gpu.resident import Resident, float_dtype, resident
 from topoact_gpu.rows import Rows
-from topoact_gpu.source import DeviceSource, HostSource, Source, as_tensor, sent_in_parts
+from topoact_gpu.source import DeviceSource, HostSource, Source, as_tensor, send, sent_in_parts
 
 __all__ = ["CudaBackend"]
 
@@ -56,23 +51,36 @@ _LENS_BYTES = 2**28
 _MOST_PARTS = 64
 _MOST_TILES, _MOST_PAIRS = 2**15, 2**22
 _LEAST_TILES = 2**8
-_LEAST_BLOCKS, _FEWEST_BLOCKS = 64, 4
-"""Of a window: at first, and after running out of memory."""
+_LEAST_BLOCKS = 64
+"""Of a window, at first."""
 _SLOT_BYTES = 300
 """Of device memory for a row in a window, beside its packed numbers: terms, and what making them
 takes for a moment."""
 
 
 class CudaBackend(CpuBackend):
-    """One device; what has no kernel there runs on the processor as in `CpuBackend`."""
+    """The devices of this machine; what has no kernel there runs on the processor.
+
+    Clustering is spread over all of them; the first, which is torch's current one, does the rest.
+
+    Parameters
+    ----------
+    team : Team
+        For what runs on the processor as in `CpuBackend`.
+    devices : list of torch.device, optional
+        Default: all that torch sees (CUDA_VISIBLE_DEVICES says which).
+    """
 
     name = "cuda"
 
-    def __init__(self, team: Team) -> None:
+    def __init__(self, team: Team, devices: list[torch.device] | None = None) -> None:
         super().__init__(team)
-        self.device = torch_device()
+        self.devices = _all_devices() if devices is None else devices
+        self.device = self.devices[0]
         self.shape = Shape() if self.device.type == "cuda" else Shape(64, 4, 2)
         self.notes: list[str] = []
+        self._done = [Done() for _ in self.devices]
+        self._host_lock = threading.Lock()
 
     def hold(self, rows: Rows, budget_bytes: int) -> AbstractContextManager[Resident]:
         """Rows in device memory if they take at most 60% of what is free, else in the host's."""
@@ -246,15 +254,10 @@ class CudaBackend(CpuBackend):
         return wanted
 
     def _half_error(self, n_cols: int) -> float | None:
-        """Bound on float16 products; None where there is none."""
-        capability = None
-        if self.device.type == "cuda":
-            capability = torch.cuda.get_device_capability(self.device)
-        accumulator = accumulator_of(capability)
-        if accumulator is None:
-            return None
-        error = product_error(n_cols, accumulator)
-        return error if error < 0.5 else None
+        """Bound on float16 products that holds on every device; None where there is none."""
+        errors = [_half_error_of(device, n_cols) for device in self.devices]
+        known = [error for error in errors if error is not None]
+        return max(known) if len(known) == len(errors) else None
 
     def cluster(
         self,
@@ -275,56 +278,74 @@ class CudaBackend(CpuBackend):
         -----
         Elements are worked on in groups, as many at a time as device memory holds. Where that
         turns out to be less than it looked, everything is halved and the group begun again.
+        Several devices take groups from one queue, and parts of elements that would keep one of
+        them busy when the others are done; see :mod:`topoact_gpu.gpus`.
         """
-        setting = self._setting(prepared, min_samples)
-        elements = [
-            Element(rows[low:high], *_limits(prepared, float(limit)))
-            for low, high, limit in zip(indptr[:-1], indptr[1:], eps, strict=True)
-        ]
-        waiting = [at for at in todo.tolist() if len(elements[at].ids)]
-        for at in set(todo.tolist()) - set(waiting):
-            keep(at, _nothing())
-        room = self._room(setting)
-        while waiting:
-            some = _group(waiting, elements, room, setting.shape.block)
-            found = _attempt(setting, [elements[at] for at in some], room)
-            if found is None:
-                sizes = self._half_of(room)
-                del room  # before the smaller one is made
-                torch.cuda.empty_cache()
-                room = Room.make(*sizes, self.shape, self.device)
-                continue
-            counters = found.counters
-            for at, labels, core in zip(some, found.labels, found.core, strict=True):
-                n_clusters = int(labels.max(initial=-1)) + 1
-                keep(at, Clustered(labels, core, n_clusters, counters))
-                counters = dict.fromkeys(COUNTERS, 0)  # the group's, once
-            waiting = waiting[len(some) :]
+        elements: dict[int, Element] = {}
+        for at in todo.tolist():
+            low, high = indptr[at : at + 2]
+            if low == high:
+                keep(at, _nothing())
+            else:
+                elements[at] = Element(rows[low:high], *_limits(prepared, float(eps[at])))
+        gpus = [self._gpu(number, prepared, min_samples) for number, _ in enumerate(self.devices)]
+        cluster_elements(elements, gpus, self.team, block=self.shape.block, keep=keep)
 
-    def _setting(self, prepared: Prepared, min_samples: int) -> Setting:
-        frame = prepared.frame
+    def _gpu(self, number: int, prepared: Prepared, min_samples: int) -> Gpu:
+        """A device for clustering; what it needs is made when it has something to do."""
+        return Gpu(
+            self.devices[number],
+            self._memory(number),
+            make_setting=lambda: self._setting(number, prepared, min_samples),
+            make_room=self._room,
+            note=self.notes.append,
+            done=self._done[number],
+        )
+
+    def _memory(self, number: int) -> str:
+        """What messages call a device's memory."""
+        return "device memory" if len(self.devices) == 1 else f"the memory of device {number}"
+
+    def _setting(self, number: int, prepared: Prepared, min_samples: int) -> Setting:
+        frame, device = prepared.frame, self.devices[number]
         return Setting(
-            self._source(prepared.data, prepared.norms),
-            self._sent(frame.mean),
-            torch.tensor([frame.unit], dtype=torch.float64, device=self.device),
-            self._sent(np.ascontiguousarray(frame.basis)),
+            self._source(prepared.data, prepared.norms, number),
+            self._sent(frame.mean, device),
+            torch.tensor([frame.unit], dtype=torch.float64, device=device),
+            self._sent(np.ascontiguousarray(frame.basis), device),
             _FILTERS[prepared.filter],
             self._half_error(prepared.data.rows.n_cols),
             min_samples,
             shape=self.shape,
             most_open=self.shape.block**2 // 32,
+            stop=self.team.stop,
         )
 
-    def _source(self, data: Resident, norms: NDArray[np.float64] | None) -> Source:
-        """The rows in device memory if they fit, else in the host's; with their norms."""
-        sent = None if norms is None else self._sent(norms)
-        x = self._on_device(data)
-        if x is None:
-            return HostSource(as_tensor(data.array), sent, self.device)
-        return DeviceSource(x, sent)
+    def _source(self, data: Resident, norms: NDArray[np.float64] | None, number: int = 0) -> Source:
+        """The rows in a device's memory if they fit, else in the host's; with their norms."""
+        device = self.devices[number]
+        sent = None if norms is None else self._sent(norms, device)
+        x = self._on_device(data) if number == 0 else self._copied(data, number)
+        if x is not None:
+            return DeviceSource(x, sent)
+        with self._host_lock:  # the first to ask may have to bring them there
+            array = data.array
+        return HostSource(as_tensor(array), sent, device)
 
-    def _sent(self, array: NDArray[Any]) -> torch.Tensor:
-        return as_tensor(array).to(self.device)
+    def _copied(self, data: Resident, number: int) -> torch.Tensor | None:
+        """The rows in the memory of another device than the first; None where they don't fit."""
+        device, x = self.devices[number], self._on_device(data)
+        n_bytes = data.rows.n_rows * data.rows.n_cols * float_dtype(data.rows.dtype).itemsize
+        if n_bytes > _ROWS_SHARE * self._free_bytes(device):
+            self._note(f"rows do not fit in {self._memory(number)}: sent a window at a time")
+            return None
+        if x is not None:
+            return x.to(device)
+        array = as_tensor(data.array)
+        return send(array, torch.arange(len(array)), device)
+
+    def _sent(self, array: NDArray[Any], device: torch.device | None = None) -> torch.Tensor:
+        return as_tensor(array).to(self.device if device is None else device)
 
     def _parts(self, data: Resident) -> Iterator[torch.Tensor]:
         """All rows on the device: at once if they are there, else part by part."""
@@ -335,52 +356,63 @@ class CudaBackend(CpuBackend):
         """The rows in device memory; None where they stayed in the host's."""
         return data.tensor if isinstance(data, DeviceResident) else None
 
-    def _free_bytes(self) -> int:
-        if self.device.type == "cpu":
+    def _free_bytes(self, device: torch.device | None = None) -> int:
+        """Of a device's memory; of the first's if none is named."""
+        device = self.device if device is None else device
+        if device.type == "cpu":
             return 2**33
-        free, _ = torch.cuda.mem_get_info(self.device)
-        cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(free + cached)
 
     def _room(self, setting: Setting) -> Room:
         """Lists and tables, and what is left for windows of rows."""
-        block = self.shape.block
-        n_tiles = _MOST_TILES if self.device.type == "cuda" else _LEAST_TILES
-        free = int(_SHARE * self._free_bytes())
+        block, device = self.shape.block, setting.source.device
+        n_tiles = _MOST_TILES if device.type == "cuda" else _LEAST_TILES
+        free = int(_SHARE * self._free_bytes(device))
         while n_tiles > _LEAST_TILES and n_tiles * block * block > free // 8:
             n_tiles //= 2
         n_pairs = min(_MOST_PAIRS, free // 64)
         free -= n_tiles * block * block + 24 * n_pairs
         most = max(free // _bytes_per_block(setting), _LEAST_BLOCKS)
-        return Room.make(n_tiles, n_pairs, most, self.shape, self.device)
-
-    def _half_of(self, room: Room) -> tuple[int, int, int]:
-        """Half of everything; the device's own error where that is too little."""
-        most = room.most_blocks // 2
-        if most < _FEWEST_BLOCKS:
-            raise torch.OutOfMemoryError(
-                f"{_FEWEST_BLOCKS} blocks of rows do not fit in device memory; free some of it"
-            )
-        self.notes.append(f"out of device memory: windows of {most:,} blocks from then on")
-        return max(len(room.verdicts.kept) // 2, 1), len(room.reports.listed) // 2, most
+        return Room.make(n_tiles, n_pairs, most, self.shape, device)
 
     def describe(self) -> dict[str, Any]:
-        """Device, and what did not go as planned."""
-        name = "Triton's interpreter"
-        if not interpreted():
-            name = torch.cuda.get_device_name(self.device)
-        return super().describe() | {"device": "cuda", "gpu": name, "notes": self.notes}
+        """Devices and what they clustered, and what did not go as planned.
+
+        ``gpus`` has for each device its name, how many elements it clustered, and how many parts
+        of elements that were shared out.
+        """
+        names = [_name_of(device) for device in self.devices]
+        gpus = [
+            {"name": name, "elements": done.elements, "parts": done.parts}
+            for name, done in zip(names, self._done, strict=True)
+        ]
+        own = {"device": "cuda", "gpu": names[0], "gpus": gpus, "notes": self.notes}
+        return super().describe() | own
 
 
-def _attempt(setting: Setting, elements: list[Element], room: Room) -> GroupResult | None:
-    """Labels of some elements; None where device memory ran out.
+def _all_devices() -> list[torch.device]:
+    """The current device, and the others that torch sees."""
+    first = torch_device()
+    if first.type == "cpu":
+        return [first]
+    others = [torch.device("cuda", at) for at in range(torch.cuda.device_count())]
+    return [first, *(device for device in others if device != first)]
 
-    A function of its own, so that what it held is free again once the error is gone.
-    """
-    try:
-        return cluster_group(setting, elements, room)
-    except torch.OutOfMemoryError:
+
+def _half_error_of(device: torch.device, n_cols: int) -> float | None:
+    """Bound on a device's float16 products; None where there is none."""
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    accumulator = accumulator_of(capability)
+    if accumulator is None:
         return None
+    error = product_error(n_cols, accumulator)
+    return error if error < 0.5 else None
+
+
+def _name_of(device: torch.device) -> str:
+    return "Triton's interpreter" if interpreted() else torch.cuda.get_device_name(device)
 
 
 def _limits(prepared: Prepared, eps: float) -> tuple[float, tuple[float, float]]:
@@ -401,15 +433,3 @@ def _bytes_per_block(setting: Setting) -> int:
     pending = 8 * max(setting.min_samples - 2, 0)
     sent = 8 * n_cols if isinstance(setting.source, HostSource) else 0
     return setting.shape.block * (packed + pending + sent + _SLOT_BYTES)
-
-
-def _group(waiting: list[int], elements: list[Element], room: Room, block: int) -> list[int]:
-    """As many of the waiting elements, in order, as fit a window together; one at least."""
-    n_blocks = 0
-    some: list[int] = []
-    for at in waiting:
-        n_blocks += -(-len(elements[at].ids) // block)
-        if some and n_blocks > room.most_blocks:
-            break
-        some.append(at)
-    return some

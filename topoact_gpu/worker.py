@@ -214,6 +214,7 @@ def _take_own_device() -> None:
 def _on_gpu(task: Task, prepared: Prepared, members: NDArray[np.int64], eps: float) -> Clustered:
     """DBSCAN of one element on this worker's device."""
     from topoact_gpu.cuda import CudaBackend
+    from topoact_gpu.kernels.launch import torch_device
 
     own, places = local_view(prepared, members)
     array = own.data.array[places]
@@ -221,7 +222,8 @@ def _on_gpu(task: Task, prepared: Prepared, members: NDArray[np.int64], eps: flo
     found: dict[int, Clustered] = {}
     rows = Rows(array.shape, array.dtype, array=array)
     _take_own_device()
-    backend = CudaBackend(Team(1))
+    # Workers may all see every device; what is to be spread is spread over them already.
+    backend = CudaBackend(Team(1), [torch_device()])
     with backend.hold(rows, task.budget_bytes) as data:
         chosen = backend.choose_filter(rows.n_cols)
         backend.cluster(

@@ -4,7 +4,8 @@
 2. First round: each block with itself, and the drawn rows with everybody. That finds most core
    rows and joins most of what belongs together.
 3. Rows are regrouped by component: tiles whose rows are core and joined are passed over.
-4. Second round: all other tiles.
+4. Second round: all other tiles. Those of a large interval may be shared out to several devices,
+   each with a forest of its own; see :mod:`topoact_gpu.kernels.forest.gpu`.
 
 A slot is a row's place in the first round; the forest knows rows by their slots. What a round
 scans is a window: packed rows, of which every place knows its slot.
@@ -30,14 +31,20 @@ from topoact_gpu.kernels.dbscan.gpu import (
 from topoact_gpu.kernels.dbscan.schedule import (
     first_round_tiles,
     in_launches,
-    rectangle_tiles,
+    later_tiles,
+    row_tiles,
     superblocks,
     upper_tiles,
 )
 from topoact_gpu.kernels.forest.gpu import (
     Forest,
+    Share,
+    added_to,
     empty_forest,
+    forest_on_host,
+    grown_from,
     labels_from_forest,
+    merge_forests,
     report_pairs,
     roots_of,
 )
@@ -52,7 +59,21 @@ from topoact_gpu.kernels.product.gpu import (
 )
 from topoact_gpu.kernels.quantise.gpu import HALF, Packed, pack_rows
 
-__all__ = ["COUNTERS", "Element", "GroupResult", "Room", "RowSource", "Setting", "cluster_group"]
+__all__ = [
+    "COUNTERS",
+    "Begun",
+    "Element",
+    "GroupResult",
+    "Part",
+    "Room",
+    "RowSource",
+    "Setting",
+    "begin",
+    "can_be_shared",
+    "cluster_group",
+    "finish",
+    "scan_part",
+]
 
 COUNTERS = ("tested", "settled", "undecided", "within", "tiles", "settled_tiles", "coarse_tiles")
 _TWO_ROUNDS = 16
@@ -90,6 +111,8 @@ class Setting:
     shape: Shape = field(default_factory=Shape)
     most_open: int = 512
     """Undecided pairs from which on a tile is judged again by float16 products."""
+    stop: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    """Where this is not 0 scans end early; nobody wants their results then."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +168,33 @@ class _Slots:
     """int64[n_elements + 1]: first block of each interval."""
     two_rounds: NDArray[np.bool_]
 
+    def to(self, device: torch.device) -> _Slots:
+        """The same on another device."""
+        ids, group, order = (each.to(device) for each in (self.ids, self.group, self.order))
+        return _Slots(ids, group, order, self.blocks, self.two_rounds)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A large interval after its first round, in host memory: what parts of the second need."""
+
+    element: Element
+    slots: _Slots
+    forest: Forest
+    places: torch.Tensor
+    """int32[n]: slots of the second round."""
+    n_blocks: int
+    """Of these slots."""
+    counters: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What some block rows of a second round gave, in host memory."""
+
+    share: Share
+    counters: dict[str, int]
+
 
 @dataclass(frozen=True)
 class _Window:
@@ -168,35 +218,127 @@ def cluster_group(setting: Setting, elements: list[Element], room: Room) -> Grou
         None of them empty. Where they need more blocks than fit a window, there must be only one.
     room : Room
     """
-    return _Group(setting, elements, room).everything()
+    group = _Group(setting, elements, room)
+    group.first_round()
+    group.second_round()
+    return _result(group.forest, group.slots, elements, group.counters)
+
+
+def can_be_shared(n_rows: int, block: int) -> bool:
+    """Whether an interval is large enough for `begin`."""
+    return -(-n_rows // block) >= _TWO_ROUNDS
+
+
+def begin(setting: Setting, element: Element, room: Room) -> Begun:
+    """The first round of an interval whose second is shared out.
+
+    Parameters
+    ----------
+    setting : Setting
+    element : Element
+        One that `can_be_shared`.
+    room : Room
+
+    Returns
+    -------
+    Begun
+        For `scan_part` and `finish`, on any devices.
+    """
+    return _Group(setting, [element], room).begun()
+
+
+def scan_part(setting: Setting, begun: Begun, rows: NDArray[np.int64], room: Room) -> Part:
+    """Tiles (i, j), i <= j, of the second round.
+
+    Parameters
+    ----------
+    setting : Setting
+        With the same rows and ``min_samples`` as when the interval was begun.
+    begun : Begun
+    rows : int64[n]
+        Block rows i of this part, ascending; those of all parts together are
+        0 .. begun.n_blocks - 1, each once.
+    room : Room
+        What fits a window may differ from part to part.
+    """
+    return _Group(setting, [begun.element], room, begun).part(begun, rows)
+
+
+def finish(setting: Setting, begun: Begun, parts: list[Part]) -> GroupResult:
+    """Labels of an interval of which all parts of the second round are done."""
+    device = setting.source.device
+    forest = merge_forests(begun.forest, [part.share for part in parts], device)
+    every = [begun.counters, *(part.counters for part in parts)]
+    counters = {name: sum(each[name] for each in every) for name in COUNTERS}
+    return _result(forest, begun.slots.to(device), [begun.element], counters)
 
 
 class _Group:
     """Some intervals being worked on."""
 
-    def __init__(self, setting: Setting, elements: list[Element], room: Room) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        elements: list[Element],
+        room: Room,
+        begun: Begun | None = None,
+    ) -> None:
         self.setting, self.elements, self.room = setting, elements, room
         self.device, self.block = setting.source.device, setting.shape.block
         self.counters = dict.fromkeys(COUNTERS, 0)
-        self.slots = self._make_slots()
         most = max(len(element.ids) for element in elements) - 1
-        n_slots = len(self.slots.ids)
-        self.forest: Forest = empty_forest(n_slots, setting.min_samples, most, self.device)
+        if begun is None:
+            self.slots = self._make_slots()
+            n_slots = len(self.slots.ids)
+            self.forest = empty_forest(n_slots, setting.min_samples, most, self.device)
+        else:
+            self.slots = begun.slots.to(self.device)
+            self.forest = grown_from(begun.forest, most, self.device)
         reaches = torch.tensor([element.reach for element in elements], dtype=torch.float64)
         self.reaches = reaches.T.contiguous().to(self.device)
         self.squares = [element.square for element in elements]
 
-    def everything(self) -> GroupResult:
-        """Both rounds, and the labels."""
+    def first_round(self) -> None:
+        """What finds most core rows; all of an interval that is not worth two rounds."""
         every = torch.arange(len(self.slots.ids), dtype=torch.int32, device=self.device)
         every[self.slots.group < 0] = -1
         if len(self._blocks(every)) <= self.room.most_blocks:
             self._scan(every, self._first_tiles(), second=False)
         else:
             self._first_in_parts(every)
-        if self.slots.two_rounds.any():
-            self._second_round(*self._regrouped())
-        return self._result()
+
+    def second_round(self) -> None:
+        """What is left."""
+        if not self.slots.two_rounds.any():
+            return
+        places, firsts = self._regrouped()
+        blocks = self._blocks(places)
+        if len(blocks) > self.room.most_blocks:
+            self._in_parts(blocks, np.arange(len(blocks)))
+            return
+        every = (
+            tiles
+            for first, end in pairwise(firsts.tolist())
+            for tiles in upper_tiles(first, end - first)
+        )
+        self._scan(places, every, second=True)
+
+    def begun(self) -> Begun:
+        """The first round, for others to go on from."""
+        self.first_round()
+        places = self._regrouped()[0].cpu()
+        n_blocks, host = len(self._blocks(places)), self.slots.to(torch.device("cpu"))
+        forest = forest_on_host(self.forest)
+        return Begun(self.elements[0], host, forest, places, n_blocks, self.counters)
+
+    def part(self, begun: Begun, rows: NDArray[np.int64]) -> Part:
+        """Some block rows of the second round."""
+        places = begun.places.to(self.device)
+        if begun.n_blocks > self.room.most_blocks:
+            self._in_parts(self._blocks(places), rows)
+        else:
+            self._scan(places, row_tiles(rows, begun.n_blocks), second=True)
+        return Part(added_to(begun.forest, self.forest), self.counters)
 
     def _blocks(self, slots: torch.Tensor) -> torch.Tensor:
         return slots.view(-1, self.block)
@@ -321,24 +463,17 @@ class _Group:
         core = (forest.degree >= forest.min_samples) & (self.slots.group >= 0)
         return torch.where(core, roots_of(forest.parent), -1)
 
-    def _second_round(self, places: torch.Tensor, firsts: NDArray[np.int64]) -> None:
-        """All tiles that are left."""
-        blocks = self._blocks(places)
-        if len(blocks) <= self.room.most_blocks:
-            every = (
-                part
-                for first, end in pairwise(firsts.tolist())
-                for part in upper_tiles(first, end - first)
-            )
-            self._scan(places, every, second=True)
-            return
-        spans = superblocks(len(blocks), self.room.most_blocks // 2)
-        for at, (low, high) in enumerate(spans):
-            self._scan(blocks[low:high].reshape(-1), upper_tiles(0, high - low), second=True)
-            for other_low, other_high in spans[at + 1 :]:
-                slots = torch.cat([blocks[low:high], blocks[other_low:other_high]]).reshape(-1)
-                other = rectangle_tiles(0, high - low, high - low, other_high - other_low)
-                self._scan(slots, other, second=True)
+    def _in_parts(self, blocks: torch.Tensor, rows: NDArray[np.int64]) -> None:
+        """Block rows of one large interval's second round: some at a time, with all after them."""
+        most = self.room.most_blocks // 2
+        for low, high in superblocks(len(rows), most):
+            own = rows[low:high]
+            self._scan(blocks[own].reshape(-1), upper_tiles(0, len(own)), second=True)
+            others = np.setdiff1d(np.arange(own[0] + 1, len(blocks)), own)
+            for start, end in superblocks(len(others), self.room.most_blocks - len(own)):
+                columns = others[start:end]
+                slots = blocks[np.concatenate([own, columns])].reshape(-1)
+                self._scan(slots, later_tiles(own, columns), second=True)
 
     def _scan(
         self, slots: torch.Tensor, tiles: Iterable[NDArray[np.int32]], *, second: bool
@@ -347,6 +482,8 @@ class _Group:
         window = self._window(slots, self.setting.kind)
         finer: Packed | None = None
         for some in in_launches(tiles, len(self.room.verdicts.kept)):
+            if self.setting.stop[0]:
+                return
             launch = torch.from_numpy(some).to(self.device)
             known = self._known_roots()
             open_ = self._most_open(window.packed.kind)
@@ -411,19 +548,21 @@ class _Group:
             if len(strips):
                 known = self._known_roots()
 
-    # Results
 
-    def _result(self) -> GroupResult:
-        labels, core = labels_from_forest(self.forest, self.slots.group, self.slots.order)
-        blocks = self.slots.blocks * self.block
-        all_labels, all_core = [], []
-        order, group = self.slots.order, self.slots.group
-        for low, high, element in zip(blocks[:-1], blocks[1:], self.elements, strict=True):
-            live = group[low:high] >= 0
-            own = torch.empty(len(element.ids), dtype=torch.int64, device=self.device)
-            cores = torch.empty(len(element.ids), dtype=torch.bool, device=self.device)
-            own[order[low:high][live]] = labels[low:high][live]
-            cores[order[low:high][live]] = core[low:high][live]
-            all_labels.append(own.cpu().numpy())
-            all_core.append(cores.cpu().numpy())
-        return GroupResult(all_labels, all_core, self.counters)
+def _result(
+    forest: Forest, slots: _Slots, elements: list[Element], counters: dict[str, int]
+) -> GroupResult:
+    """Labels and core rows of each interval, in the order of its rows."""
+    labels, core = labels_from_forest(forest, slots.group, slots.order)
+    blocks = slots.blocks * (len(slots.ids) // int(slots.blocks[-1]))
+    all_labels, all_core = [], []
+    for low, high, element in zip(blocks[:-1], blocks[1:], elements, strict=True):
+        live = slots.group[low:high] >= 0
+        places = slots.order[low:high][live]
+        own = torch.empty(len(element.ids), dtype=torch.int64, device=labels.device)
+        cores = torch.empty(len(element.ids), dtype=torch.bool, device=labels.device)
+        own[places] = labels[low:high][live]
+        cores[places] = core[low:high][live]
+        all_labels.append(own.cpu().numpy())
+        all_core.append(cores.cpu().numpy())
+    return GroupResult(all_labels, all_core, counters)

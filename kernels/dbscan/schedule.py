@@ -7,7 +7,15 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["first_round_tiles", "in_launches", "rectangle_tiles", "superblocks", "upper_tiles"]
+__all__ = [
+    "deal_rows",
+    "first_round_tiles",
+    "in_launches",
+    "later_tiles",
+    "row_tiles",
+    "superblocks",
+    "upper_tiles",
+]
 
 _STRIP = 8
 """Block rows that are scanned together: their packed rows stay in the second-level cache while
@@ -18,17 +26,41 @@ _Tiles = NDArray[np.int32]
 
 def upper_tiles(first: int, n_blocks: int) -> Iterator[_Tiles]:
     """Tiles (i, j), i <= j, of blocks first .. first + n_blocks - 1; int32[n, 2] strip by strip."""
-    for low in range(0, n_blocks, _STRIP):
-        rows = np.arange(low, min(low + _STRIP, n_blocks))
-        tiles = _columns_first(rows, np.arange(low, n_blocks))
-        yield tiles[tiles[:, 0] <= tiles[:, 1]] + np.int32(first)
+    for tiles in row_tiles(np.arange(n_blocks), n_blocks):
+        yield tiles + np.int32(first)
 
 
-def rectangle_tiles(first: int, n_rows: int, second: int, n_columns: int) -> Iterator[_Tiles]:
-    """Tiles of blocks first .. against blocks second .. ."""
-    columns = np.arange(second, second + n_columns)
-    for low in range(0, n_rows, _STRIP):
-        yield _columns_first(np.arange(first + low, first + min(low + _STRIP, n_rows)), columns)
+def row_tiles(rows: NDArray[np.int64], n_blocks: int) -> Iterator[_Tiles]:
+    """Tiles (i, j), i <= j, of some block rows i (ascending) and all blocks j < n_blocks."""
+    for low in range(0, len(rows), _STRIP):
+        own = rows[low : low + _STRIP]
+        tiles = _columns_first(own, np.arange(own[0], n_blocks))
+        yield tiles[tiles[:, 0] <= tiles[:, 1]]
+
+
+def later_tiles(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Iterator[_Tiles]:
+    """Tiles of a window that holds the blocks ``rows`` and after them ``columns``.
+
+    Each row with every column whose block comes after it; both are named by their places in the
+    window.
+    """
+    places = np.arange(len(rows), len(rows) + len(columns))
+    for low in range(0, len(rows), _STRIP):
+        tiles = _columns_first(np.arange(low, min(low + _STRIP, len(rows))), places)
+        yield tiles[rows[tiles[:, 0]] < columns[tiles[:, 1] - len(rows)]]
+
+
+def deal_rows(n_blocks: int, n_parts: int) -> list[NDArray[np.int64]]:
+    """Block rows of each part of a triangle of tiles, ascending; parts without any are left out.
+
+    Rows go to the parts in strips, there and back: the first rows are the longest, and the last
+    ones are most often settled.
+    """
+    strip = min(max(n_blocks // (4 * n_parts), 1), _STRIP)
+    turn = np.arange(n_blocks) // strip % (2 * n_parts)
+    part_of = np.minimum(turn, 2 * n_parts - 1 - turn)
+    dealt = [np.flatnonzero(part_of == part) for part in range(n_parts)]
+    return [rows for rows in dealt if len(rows)]
 
 
 def first_round_tiles(first: int, n_blocks: int, *, again: bool = False) -> Iterator[_Tiles]:

@@ -16,11 +16,16 @@ import triton.language as tl
 
 __all__ = [
     "Forest",
+    "Share",
+    "added_to",
     "ahead",
     "empty_forest",
     "find",
+    "forest_on_host",
+    "grown_from",
     "labels_from_forest",
     "link_pairs",
+    "merge_forests",
     "report_pairs",
     "roots_of",
     "unite",
@@ -60,6 +65,92 @@ def empty_forest(n_slots: int, min_samples: int, most: int, device: torch.device
         torch.zeros(1, dtype=torch.int64, device=device),
         min_samples,
     )
+
+
+# Several forests of the same slots
+#
+# Pairs that are left after a while may be shared out: each part goes on from a copy of the forest
+# as it was then (the base) and reports pairs that no other part reports. `merge_forests` makes of
+# all of them a forest with the same labels and core rows as if one had had every pair:
+#
+# - Degrees. Every pair is counted by the base or by exactly one part, so the base's degrees and
+#   what each part added make the degrees of all pairs that were counted, and the row's own 1.
+# - Settled pairs. What a part leaves out uncounted had both ends core in that part, and in one
+#   component of its parents. Degrees only grow in the sum: both are core in the merged forest,
+#   where counting the pair would change nothing, and the part's parents, which are united into
+#   the merged ones, join them.
+# - Pairs on no list. A pair that was counted and does not wait had both ends core in its part (or
+#   in the base, from which all parents come) and was united there.
+# - Pairs that wait. The merged list holds those of the base once and those of each part.
+#   `labels_from_forest` looks at all of them again with the degrees of the merge. So a row that
+#   is core only by the sum of several parts is joined there with the core rows around it: the
+#   pairs that made it core were reported while it was not, and wait. A row that is not core at
+#   the end was core in no part: all its pairs wait, and it finds the core rows it borders on.
+# - Room. Each part's forest is one that began empty and was told of the base's pairs and of its
+#   own, so it keeps the bound of `empty_forest`: the merged list is at most as many times longer
+#   as there are parts.
+
+
+class Share(NamedTuple):
+    """What a part of the pairs did to its copy of a forest; in host memory."""
+
+    degree: torch.Tensor
+    """int32[n]: added to the base's."""
+    parent: torch.Tensor
+    """int32[n]: the base's, and joined further."""
+    pending: torch.Tensor
+    """int32[n_waiting, 2]: pairs that wait beside those of the base."""
+
+
+def forest_on_host(forest: Forest) -> Forest:
+    """A copy in host memory, whose list is as long as there are pairs that wait."""
+    waiting = forest.pending[: int(forest.n_pending.item())]
+    parts = forest.degree, forest.parent, waiting, forest.n_pending
+    degree, parent, pending, n_pending = (part.to("cpu", copy=True) for part in parts)
+    return Forest(degree, parent, pending, n_pending, forest.min_samples)
+
+
+def grown_from(base: Forest, most: int, device: torch.device) -> Forest:
+    """A forest on a device that goes on from one on the host; ``most`` as for `empty_forest`."""
+    forest = empty_forest(len(base.degree), base.min_samples, most, device)
+    forest.degree.copy_(base.degree)
+    forest.parent.copy_(base.parent)
+    forest.pending[: len(base.pending)].copy_(base.pending)
+    forest.n_pending.copy_(base.n_pending)
+    return forest
+
+
+def added_to(base: Forest, forest: Forest) -> Share:
+    """What a forest that went on from ``base`` has beside it."""
+    grown = forest_on_host(forest)
+    pending = grown.pending[len(base.pending) :]
+    return Share(grown.degree - base.degree, grown.parent, pending)
+
+
+def merge_forests(base: Forest, shares: list[Share], device: torch.device) -> Forest:
+    """One forest of the base and of what each part added to it, on a device.
+
+    Parameters
+    ----------
+    base : Forest
+        On the host.
+    shares : list of Share
+        Of parts that went on from ``base``; no pair was reported to two of them.
+    device : torch.device
+
+    Returns
+    -------
+    Forest
+        Its list has no room for more pairs.
+    """
+    degree, parent = (part.to(device, copy=True) for part in (base.degree, base.parent))
+    slots = torch.arange(len(parent), dtype=torch.int32, device=device)
+    for share in shares:
+        degree += share.degree.to(device)
+        link_pairs(parent, torch.stack([slots, share.parent.to(device)], dim=1))
+    pending = torch.cat([base.pending, *(share.pending for share in shares)]).to(device)
+    n_pending = torch.tensor([len(pending)], dtype=torch.int64, device=device)
+    return Forest(degree, parent, pending, n_pending, base.min_samples)
 
 
 @triton.jit
