@@ -30,6 +30,7 @@ LAYERS = (
         "bucketed",
         "source",
         "device_rows",
+        "interop",
         "libraries",
     },
     {"backend"},

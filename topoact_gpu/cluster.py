@@ -6,18 +6,19 @@ import numbers
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.utils.validation import _check_feature_names
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from topoact_gpu.backend import Backend, Prepared
 from topoact_gpu.cover import one_element
 from topoact_gpu.device import Team, resolve_budget, resolve_device, resolve_threads
 from topoact_gpu.devices import open_backend
 from topoact_gpu.errors import ParameterError
+from topoact_gpu.interop import to_kind
 from topoact_gpu.kernels.dbscan.interval import Clustered
 from topoact_gpu.knee import Knee, find_knee
 from topoact_gpu.prepare import prepare
@@ -240,3 +241,14 @@ class DBSCAN(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     def fit_predict(self, X: ArrayLike, y: object = None) -> NDArray[np.int64]:
         """Cluster the rows of X and return ``labels_``."""
         return self.fit(X).labels_
+
+    def labels(self, like: Any = None) -> Any:
+        """``labels_`` as an array of the kind of ``like``: see `topoact_gpu.interop.to_kind`.
+
+        Parameters
+        ----------
+        like : "numpy", "torch", "cupy" or an array, optional
+            Such as the X that was fitted.
+        """
+        check_is_fitted(self, "labels_")
+        return to_kind(self.labels_, like)

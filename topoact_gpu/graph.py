@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from topoact_gpu import nodes
 from topoact_gpu.errors import ParameterError, StoreError
 from topoact_gpu.files import read_format, replaced_directory, to_jsonable
+from topoact_gpu.interop import to_kind
 from topoact_gpu.nerve import RowNodes, nerve, transpose
 
 if TYPE_CHECKING:
@@ -230,6 +231,20 @@ class MapperGraph:
     def components(self) -> NDArray[np.int64]:
         """Return the component of each node, int64[n_nodes], numbered by their smallest node."""
         return self._components.copy()
+
+    def memberships(self, like: Any = None) -> tuple[Any, Any]:
+        """``indptr`` and ``rows`` as arrays of the kind of ``like``.
+
+        Parameters
+        ----------
+        like : "numpy", "torch", "cupy" or an array, optional
+            See `topoact_gpu.interop.to_kind`.
+
+        Returns
+        -------
+        indptr, rows : int64
+        """
+        return to_kind(self.indptr, like), to_kind(self.rows, like)
 
     def node_rows(self, node: int) -> NDArray[np.int64]:
         """Return the rows of one node, ascending.
