@@ -243,7 +243,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self.fit(X).labels_
 
     def labels(self, like: Any = None) -> Any:
-        """``labels_`` as an array of the kind of ``like``: see `topoact_gpu.interop.to_kind`.
+        """``labels_`` as an array of the kind of ``like``; see `topoact_gpu.interop.to_kind`.
 
         Parameters
         ----------
