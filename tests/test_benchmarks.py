@@ -646,7 +646,7 @@ class TestTable:
             "times_slower", "pairs_tested", "pairs_undecided", "images", "layers", "plain_s",
             "over_plain", "n_intervals", "beyond_idle_bytes", "ratio", "planning_s",
         )  # fmt: skip
-        own = {"budget": {"way": "memory"}, "workers": {"way": "process"}}
+        own = {"budget": {"way": "memory", "budget": None}, "workers": {"way": "process"}}
         own["plan"] = {"planned": {"seconds": {"total": 2.0}}}
         more = dict.fromkeys(numbers, 2) | dict.fromkeys(("asked_filter", "dtype", "kind"), "a")
         for name in table.SECTIONS:

@@ -356,7 +356,7 @@ def test_cosine_equals_the_definition_and_the_cpu(
         check(X, whole(X, eps), min_samples, "cosine", how)
 
 
-@settings(max_examples=7)
+@settings(max_examples=5)
 @given(
     how=hows,
     windows=st.lists(st.sampled_from([2, 3, 10**6]), min_size=1, max_size=4),

@@ -107,10 +107,10 @@ def did(backend):
     return tuple(sum(one[what] for one in described) for what in ("elements", "parts"))
 
 
-SIZES = (70, 0, 5, 17, 1, 12, 0)
+SIZES = (60, 0, 5, 16, 1, 12, 0)
 
 
-@pytest.mark.parametrize(("n_devices", "min_samples"), [(2, 1), (2, 5), (3, 2), (3, 5)])
+@pytest.mark.parametrize(("n_devices", "min_samples"), [(2, 1), (3, 2), (3, 5)])
 def test_one_giant_interval_and_many_small_ones(n_devices, min_samples):
     X = grid(80)
     alone, several = backend_of(1), backend_of(n_devices)
@@ -124,18 +124,18 @@ def test_one_giant_interval_and_many_small_ones(n_devices, min_samples):
     assert len(several.threads) > 1
     assert several.describe()["notes"] == alone.describe()["notes"] == []
     counted = [sum(one.counters["tested"] for one in results) for results in (ours, theirs)]
-    assert min(counted) > 70 * 69 / 2
+    assert min(counted) > 60 * 59 / 2
 
 
 def test_windows_smaller_than_the_interval():
     """Each device reads its block rows a window at a time; and rows from the host."""
     X = grid(80, seed=1)
-    theirs = run(backend_of(1), X, (70, 8))
+    theirs = run(backend_of(1), X, (60, 8))
     several = backend_of(3, most_blocks=3)
-    check_same(run(several, X, (70, 8)), theirs)
+    check_same(run(several, X, (60, 8)), theirs)
     host = backend_of(2, most_blocks=4)
     host._free_bytes = lambda *_: X.nbytes
-    check_same(run(host, X, (70, 8)), theirs)
+    check_same(run(host, X, (60, 8)), theirs)
     assert host.describe()["notes"] == [
         "rows do not fit in device memory: sent a window at a time",
         "rows do not fit in the memory of device 1: sent a window at a time",
@@ -165,14 +165,14 @@ def test_some_devices_hold_the_rows_and_some_do_not():
 
 def test_all_intervals_alike():
     """None has more than its share: they are not shared out."""
-    X, sizes = grid(60), (20,) * 9
-    ours = backend_of(3)
+    X, sizes = grid(40), (20,) * 5
+    ours = backend_of(2)
     check_same(run(ours, X, sizes), run(backend_of(1), X, sizes))
-    assert did(ours) == (9, 0)
+    assert did(ours) == (5, 0)
 
 
 def test_two_giants():
-    X, sizes = grid(60), (50, 45)
+    X, sizes = grid(40), (36, 33)
     ours = backend_of(2)
     check_same(run(ours, X, sizes), run(backend_of(1), X, sizes))
     assert did(ours) == (0, 4)
