@@ -17,6 +17,7 @@ from .import_data import import_data
 from .info import info
 from .mapper import mapper
 from .plan import plan
+from .summary import summary
 
 __all__ = ["app"]
 
@@ -95,5 +96,6 @@ app.command("import")(import_data)
 app.command()(mapper)
 app.command()(plan)
 app.command()(info)
+app.command()(summary)
 app.command()(export)
 app.command()(demo)
