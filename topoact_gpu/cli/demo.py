@@ -84,7 +84,7 @@ def _write_store(path: Path) -> None:
     sample = load_sample()
     check_absent(path, overwrite=True)
     with os_errors(f"writing {path}"), temporary_sibling(path) as temporary:
-        about = {
+        about: dict[str, Any] = {
             "model": {"spec": "efficientnet-lite0", "preprocessing": PREPROCESSING},
             # the photographs are in other packages; the column says which one a row is from
             "data": {"spec": "skimage:photos", "kind": "image", "column": "photo"},
