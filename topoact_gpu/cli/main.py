@@ -17,6 +17,7 @@ from .import_data import import_data
 from .info import info
 from .mapper import mapper
 from .plan import plan
+from .project import project
 
 __all__ = ["app"]
 
@@ -94,6 +95,7 @@ app.command()(layers)
 app.command("import")(import_data)
 app.command()(mapper)
 app.command()(plan)
+app.command()(project)
 app.command()(info)
 app.command()(export)
 app.command()(demo)
