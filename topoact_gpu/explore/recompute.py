@@ -248,7 +248,8 @@ def recompute(run: RunView, recipe: Recipe, progress: Progress | None = None) ->
         The rows in their intervals do not fit the budget: 60% of the memory that is free.
     ParameterError, DataError, StoreError, Conflict
     """
-    n_rows, n_cols = run.header.n_rows, _n_cols(run)
+    n_rows = run.header.n_rows
+    _n_cols(run)
     assert run.activations is not None
     budget = resolve_budget(None)
     given = run.lens_values if recipe.lens is None else None
@@ -424,7 +425,7 @@ def _file_name(name: Any) -> str:
     plain = isinstance(name, str) and re.fullmatch(r"[^\x00-\x1f/\\:*?\"<>|]{1,120}", name)
     if not plain or name.startswith((".", " ", "~")) or name.endswith((".", " ")):
         raise ParameterError(
-            "name must be a plain file name: without slashes or : * ? \" < > |, not beginning "
+            'name must be a plain file name: without slashes or : * ? " < > |, not beginning '
             f"with a dot, at most 120 characters; got {name!r:.60}"
         )
     return name if name.endswith(".zarr") else f"{name}.zarr"
