@@ -47,12 +47,14 @@ LAYERS = (
     {"pipeline"},
     {"identity"},
     {"mapper"},
+    {"explore"},
     {"cli"},
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 KERNELS_MAY_IMPORT = {"errors", "_numba_cache", "device", "kernels"}
 HEAVY = {
-    *("torch", "triton", "cupy", "cuml", "faiss", "umap", "dask", "distributed", "fastapi"),
+    *("torch", "triton", "cupy", "cuml", "faiss", "umap", "dask", "distributed"),
+    *("fastapi", "starlette", "uvicorn"),
     *("matplotlib", "networkx", "igraph", "kmapper", "pandas", "pyarrow"),
     *("torchvision", "timm", "transformers", "tokenizers", "skimage", "PIL"),
 }

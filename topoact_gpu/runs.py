@@ -26,7 +26,7 @@ from .files import read_format, replaced_directory, to_jsonable
 from .graph import MapperGraph, read_graph_group, write_graph_group
 from .store import check_version, encode_names
 
-__all__ = ["FORMAT", "Run", "load_run", "run_settings", "save_run"]
+__all__ = ["FORMAT", "Run", "coded_columns", "load_run", "run_settings", "save_run"]
 
 FORMAT = "topoact-gpu/run"
 VERSION = 1
@@ -104,7 +104,7 @@ def save_run(
     lens = np.asarray(lens_values, dtype=np.float64)
     lens = lens.reshape(len(lens), -1)
     kept_names = {name: list(values) for name, values in (names or {}).items()}
-    coded = _coded_columns(columns or {}, kept_names, graph.n_rows)
+    coded = coded_columns(columns or {}, kept_names, graph.n_rows)
     if len(lens) != graph.n_rows:
         raise DataError(f"lens_values has {len(lens):,} rows, the graph has {graph.n_rows:,}")
     with replaced_directory(path, overwrite=overwrite) as temporary:
@@ -182,9 +182,10 @@ def run_settings(path: Path) -> dict[str, Any] | None:
     return settings if isinstance(settings, dict) else None
 
 
-def _coded_columns(
+def coded_columns(
     columns: Mapping[str, ArrayLike], names: dict[str, list[str]], n_rows: int
 ) -> dict[str, NDArray[Any]]:
+    """Row columns as numbers; strings become codes, with ``names`` (added to) saying which."""
     coded = {}
     for name, values in columns.items():
         array = np.asarray(values)

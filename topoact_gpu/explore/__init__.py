@@ -1,0 +1,1 @@
+"""The explorer: a server on this machine, and the page that it shows."""
