@@ -43,6 +43,7 @@ _ARRAYS = {
     "lens_max": np.float64,
     "interval_id": np.int64,
 }
+_OPTIONAL = {"interval_offered": np.int64}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,6 +68,10 @@ class MapperGraph:
         Mean, standard deviation, least and greatest lens value of the node's rows.
     interval_id : int64[n_elements]
         Numbers of all cover elements that hold rows, those without a node included.
+    interval_offered : int64[n_elements] or None
+        Rows of each of them; None where nobody said (graphs of earlier releases).
+    run : Path or None
+        The run that the graph was loaded from.
     n_rows : int
         Rows of the data.
     n_offered : int
@@ -90,10 +95,13 @@ class MapperGraph:
     n_offered: int
     parameters: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    interval_offered: NDArray[np.int64] | None = None
+    run: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, dtype in _ARRAYS.items():
-            object.__setattr__(self, name, _frozen(getattr(self, name), dtype))
+        for name, dtype in (*_ARRAYS.items(), *_OPTIONAL.items()):
+            if name in _ARRAYS or getattr(self, name) is not None:
+                object.__setattr__(self, name, _frozen(getattr(self, name), dtype))
         object.__setattr__(self, "higher", tuple(_frozen(s, np.int64) for s in self.higher))
 
     @classmethod
@@ -165,6 +173,7 @@ class MapperGraph:
             n_offered=int(n_offered),
             parameters=to_jsonable(dict(parameters or {})),
             provenance=to_jsonable(dict(provenance or {})),
+            interval_offered=None if elements is None else elements.sizes,
         )
 
     def __repr__(self) -> str:
@@ -409,6 +418,7 @@ def write_graph_group(group: Any, graph: MapperGraph) -> None:
     never read as a graph.
     """
     arrays = {name: getattr(graph, name) for name in _ARRAYS}
+    arrays |= {k: v for k in _OPTIONAL if (v := getattr(graph, k)) is not None}
     arrays |= {f"higher_{k}": simplices for k, simplices in enumerate(graph.higher, start=2)}
     for name, array in arrays.items():
         rows_a_chunk = max(_CHUNK_BYTES // max(array[:1].nbytes, 1), 1)
@@ -451,14 +461,16 @@ def read_graph_group(group: Any, cls: type[Any] = MapperGraph) -> Any:
     with _read_errors(where):
         attributes = dict(group.attrs)
         higher = [f"higher_{k}" for k in range(2, attributes["max_dimension"] + 1)]
-        arrays = {name: np.asarray(group[name][...]) for name in (*_ARRAYS, *higher)}
+        optional = [name for name in _OPTIONAL if name in attributes["checksums"]]
+        names = (*_ARRAYS, *optional, *higher)
+        arrays = {name: np.asarray(group[name][...]) for name in names}
         for name, array in arrays.items():
             if _checksum(array) != attributes["checksums"][name]:
                 raise StoreError(
                     f"{where} is damaged: {name} is not what was written; make it anew"
                 )
         graph = cls(
-            **{name: arrays[name] for name in _ARRAYS},
+            **{name: arrays[name] for name in (*_ARRAYS, *optional)},
             higher=tuple(arrays[name] for name in higher),
             **{k: attributes[k] for k in ("n_rows", "n_offered", "parameters", "provenance")},
         )
@@ -487,6 +499,9 @@ def _check_shapes(graph: MapperGraph, where: str) -> None:
         and all(s.shape[:1] == (n_nodes,) for s in (graph.node_lens, graph.lens_std))
         and graph.indptr[0] == 0
         and graph.indptr[-1] == graph.rows.size
+        and (
+            graph.interval_offered is None or graph.interval_offered.size == graph.interval_id.size
+        )
     )
     if not fits:
         raise StoreError(f"{where} is damaged: its arrays do not belong together; make it anew")

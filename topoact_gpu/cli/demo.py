@@ -78,18 +78,25 @@ def _timed(stages: dict[str, float], name: str, function: Any, *args: Any, **opt
 
 def _write_store(path: Path) -> None:
     from ..files import check_absent, move_into_place, os_errors, temporary_sibling
-    from ..sample import load_sample
+    from ..sample import PREPROCESSING, RECEPTIVE_FIELD, load_sample
     from ..store import create_store
 
     sample = load_sample()
     check_absent(path, overwrite=True)
     with os_errors(f"writing {path}"), temporary_sibling(path) as temporary:
-        with create_store(temporary / "acts.zarr", description=sample.description) as store:
+        about: dict[str, Any] = {
+            "model": {"spec": "efficientnet-lite0", "preprocessing": PREPROCESSING},
+            # the photographs are in other packages; the column says which one a row is from
+            "data": {"spec": "skimage:photos", "kind": "image", "column": "photo"},
+        }
+        made = temporary / "acts.zarr"
+        with create_store(made, description=sample.description, **about) as store:
             layer = store.create_layer(
                 LAYER,
                 sample.activations.shape[1],
                 sample.activations.dtype,
                 names={"photo": sample.photo_names},
+                receptive_field=RECEPTIVE_FIELD,
             )
             layer.append(sample.activations, photo=sample.photo, y=sample.y, x=sample.x)
         move_into_place(store.path, path)

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from ..errors import TopoactError
 from .capture import capture, layers
 from .demo import demo
+from .explore import explore
 from .export import export
 from .import_data import import_data
 from .info import info
@@ -85,6 +86,8 @@ def root(
 
     A graph of them:       [bold]topoact mapper acts.zarr --out run.zarr[/bold]
 
+    In the browser:        [bold]topoact explore run.zarr[/bold]
+
     To other programs:     [bold]topoact export run.zarr --format graphml --out graph.graphml[/bold]
     """
 
@@ -95,5 +98,6 @@ app.command("import")(import_data)
 app.command()(mapper)
 app.command()(plan)
 app.command()(info)
+app.command()(explore)
 app.command()(export)
 app.command()(demo)

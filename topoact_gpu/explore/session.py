@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from topoact_gpu.capturing import read_inputs
 from topoact_gpu.errors import DataError, ParameterError, StoreError, nearest_name
@@ -130,9 +130,9 @@ class Session:
         name: str,
         graph: MapperGraph,
         *,
-        lens_values: NDArray[np.float64] | None = None,
+        lens_values: ArrayLike | None = None,
         report: Mapping[str, Any] | None = None,
-        columns: Mapping[str, NDArray[Any]] | None = None,
+        columns: Mapping[str, ArrayLike] | None = None,
         names: Mapping[str, list[str]] | None = None,
         source: Mapping[str, Any] | None = None,
         activations: Any = None,
