@@ -59,7 +59,9 @@ def _classes(
     if label is None:
         return []
     codes, names = run.class_codes(label)
-    in_a, in_b = (np.bincount(c[c >= 0], minlength=len(names)) for c in (codes[rows_a], codes[rows_b]))
+    in_a, in_b = (
+        np.bincount(c[c >= 0], minlength=len(names)) for c in (codes[rows_a], codes[rows_b])
+    )
     n_a, n_b = int(in_a.sum()), int(in_b.sum())
     there = np.flatnonzero(in_a + in_b) if n_a and n_b else np.zeros(0, dtype=np.int64)
     in_a, in_b = in_a[there], in_b[there]

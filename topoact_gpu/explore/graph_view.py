@@ -38,9 +38,8 @@ def graph_table(run: RunView, label: str | None = None) -> bytes:
 
 def _arrays(run: RunView, label: str | None) -> dict[str, NDArray[Any]]:
     graph, summary = run.graph, run.summary(label)
-    exemplar = np.full(graph.n_nodes, np.nan)
-    if summary.exemplar.shape[1:] and summary.exemplar.shape[1] > 0:
-        exemplar[:] = summary.exemplar[:, 0]
+    exemplar = summary.exemplar[:, 0].astype(np.float64)
+    exemplar[exemplar < 0] = np.nan
     return {
         "size": graph.sizes,
         "interval": _small(graph.node_interval, graph.interval_id),
@@ -145,14 +144,8 @@ def node_values(
     n_classes = len(summary.base_count)
     if class_id is None or not 0 <= class_id < n_classes:
         raise ParameterError(f"class must be from 0 to {n_classes - 1:,}, got {class_id}")
-    held = np.flatnonzero(summary.class_id == class_id)
-    owner = np.searchsorted(summary.class_indptr, held, side="right") - 1
-    share = np.zeros(run.graph.n_nodes)
-    share[owner] = summary.class_count[held] / run.graph.sizes[owner]
-    if kind == "lift":
-        base = summary.base_count[class_id] / max(run.graph.n_rows, 1)
-        share = share / base if base else np.full(len(share), np.nan)
-    return share.astype(np.float32)
+    found = summary.shares(class_id) if kind == "share" else summary.lifts(class_id)
+    return found.astype(np.float32)
 
 
 def column_means(run: RunView, column: str) -> NDArray[np.float64]:

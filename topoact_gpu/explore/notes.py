@@ -1,8 +1,8 @@
 """Notes on nodes, kept in a file beside the run.
 
-Format ``topoact-gpu/notes``, version 1: for ``run.zarr`` the file ``run.zarr.notes.json``, an object
-with ``format``, ``version``, ``graph`` (a checksum of the memberships that the node numbers belong
-to) and ``notes``.
+Format ``topoact-gpu/notes``, version 1: for ``run.zarr`` the file ``run.zarr.notes.json``, an
+object with ``format``, ``version``, ``graph`` (a checksum of the memberships that the node numbers
+belong to) and ``notes``.
 """
 
 from __future__ import annotations
@@ -142,4 +142,8 @@ def _checked_note(note: Any, n_nodes: int) -> dict[str, Any]:
         datetime.fromisoformat(when if isinstance(when, str) else "")
     except ValueError as error:
         raise ParameterError(f"when must be a time as in ISO 8601, got {when!r:.60}") from error
-    return {"nodes": ids_of(note.get("nodes"), n_nodes, "nodes").tolist(), "text": text, "when": when}
+    return {
+        "nodes": ids_of(note.get("nodes"), n_nodes, "nodes").tolist(),
+        "text": text,
+        "when": when,
+    }

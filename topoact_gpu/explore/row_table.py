@@ -72,9 +72,7 @@ def table_page(run: RunView, nodes: NDArray[np.int64], body: Mapping[str, Any]) 
     }
 
 
-def csv_parts(
-    run: RunView, nodes: NDArray[np.int64], body: Mapping[str, Any]
-) -> Iterator[bytes]:
+def csv_parts(run: RunView, nodes: NDArray[np.int64], body: Mapping[str, Any]) -> Iterator[bytes]:
     """All rows that `table_page` would page through, as CSV, some thousands at a time.
 
     What is wrong with ``body`` is raised before the first part.

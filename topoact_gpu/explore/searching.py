@@ -151,14 +151,20 @@ def members(
     label = run.checked_label(label)
     index = _index(run, kind, label) if kind in KINDS else None
     if index is None:
-        raise ParameterError(f"kind must be one of {', '.join(_kinds(run, label))}, got {kind[:40]!r}")
+        raise ParameterError(
+            f"kind must be one of {', '.join(_kinds(run, label))}, got {kind[:40]!r}"
+        )
     if not 0 <= id < len(index.labels):
         raise ParameterError(f"id must be from 0 to {len(index.labels) - 1:,}, got {id}")
     codes, _ = _codes(run, kind, label)
     rows = np.flatnonzero(codes == id)
     nodes, count = nodes_of_rows(run, rows)
     share = count / run.graph.sizes[nodes]
-    arrays = {"nodes": nodes, "count": count, "share": share.astype(np.float32)}
+    arrays: dict[str, NDArray[Any]] = {
+        "nodes": nodes,
+        "count": count,
+        "share": share.astype(np.float32),
+    }
     return {"label": index.labels[id], "rows": len(rows)}, arrays
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -116,9 +117,7 @@ def _lens(run: RunView, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
         column = run.lens_values[:, i]
         if not np.isfinite(column).all() or not column.size:
             continue
-        every, edges = run.once(
-            ("lens counts", i), lambda column=column: np.histogram(column, bins=N_BINS)
-        )
+        every, edges = run.once(("lens counts", i), partial(np.histogram, column, N_BINS))
         counts = np.histogram(column[rows], bins=edges)[0]
         found.append({"name": name, "edges": edges, "counts": counts, "all": every})
     return found
@@ -137,7 +136,12 @@ def _classes(run: RunView, table: CountTable, label: str | None) -> list[dict[st
 
 def _activations(run: RunView, rows: NDArray[np.int64], label: str | None) -> dict[str, Any]:
     """What the activations of the rows say; nothing where they cannot be had."""
-    nothing = {"mean_activation": None, "top_columns": [], "exemplars": [], "per_class": []}
+    nothing: dict[str, Any] = {
+        "mean_activation": None,
+        "top_columns": [],
+        "exemplars": [],
+        "per_class": [],
+    }
     if run.activations is None or not len(rows):
         return {**nothing, "n_read": 0}
     read = sampled(run, rows)

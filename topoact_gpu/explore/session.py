@@ -20,6 +20,7 @@ from topoact_gpu.capturing import read_inputs
 from topoact_gpu.errors import DataError, ParameterError, StoreError, nearest_name
 from topoact_gpu.files import read_format
 from topoact_gpu.graph import MapperGraph
+from topoact_gpu.labels import categorical, label_column, predicted_classes
 from topoact_gpu.remote import place_of
 from topoact_gpu.rows import Rows, as_rows
 from topoact_gpu.runs import FORMAT as RUN
@@ -33,10 +34,8 @@ from .headers import Header, header_of, read_header, settings_of
 __all__ = ["ActivationRows", "RunView", "Session", "StoreView"]
 
 CACHE_BYTES = 4 << 30
-LABELS = ("label", "class_id", "class", "y")
-FEW_VALUES = 1_000
-# columns of a capture that say where a row is from
-PLACES = {"input", "x", "y", "position", "start", "end", "word"}
+WORDS = "token"
+PREDICTION = "prediction"
 
 
 class Session:
@@ -316,6 +315,8 @@ class RunView:
         Where it is, if it is a file.
     parent : RunView or None
         The run it was recomputed from.
+    notes : list of dict
+        Of a run in memory; those of a file are beside it.
     """
 
     def __init__(
@@ -334,6 +335,7 @@ class RunView:
         self.session, self.id, self.name, self.header = session, id, name, header
         self.path, self.parent = path, parent
         self._store, self._in_memory, self._given_rows = store, run, rows
+        self.notes: list[dict[str, Any]] = []
 
     def __repr__(self) -> str:
         return f"RunView({self.id!r}, {self.name!r}, {self.header.n_rows:,} rows)"
@@ -432,14 +434,57 @@ class RunView:
         return rows
 
     @property
+    def input_names(self) -> list[str] | None:
+        """What each input is called, by its number; None where that is not known."""
+        if self.inputs is None or "input" not in self.header.columns:
+            return None
+        return self.once("input names", lambda: _input_names(self.inputs or []))  # type: ignore[no-any-return]
+
+    @property
+    def words(self) -> tuple[NDArray[np.int64], list[str], NDArray[np.int64]] | None:
+        """The word of each row (-1: none), what the codes stand for, and rows of each; or None."""
+        if WORDS not in self.header.columns or WORDS not in self._run().names:
+            return None
+        return self.once("words", self._words)  # type: ignore[no-any-return]
+
+    def _words(self) -> tuple[NDArray[np.int64], list[str], NDArray[np.int64]]:
+        codes, names = self.class_codes(WORDS)
+        return codes, names, np.bincount(codes[codes >= 0], minlength=len(names))
+
+    def predictions(self, label: str | None) -> NDArray[np.int64] | None:
+        """What the network predicted, in the classes of ``label``; None where it says nothing.
+
+        Returns
+        -------
+        int64[n_rows] or None
+            See `topoact_gpu.labels.predicted_classes`.
+        """
+        if label is None or label == PREDICTION or PREDICTION not in self.header.columns:
+            return None
+        return self.once(("predictions", label), lambda: self._predictions(label))[0]  # type: ignore[no-any-return]
+
+    def prediction_remark(self, label: str | None) -> str | None:
+        """Why predictions cannot be compared with the classes of ``label``, or not all of them."""
+        if self.predictions(label) is None:
+            return None
+        return self.once(("predictions", label), lambda: None)[1]  # type: ignore[no-any-return]
+
+    def _predictions(self, label: str) -> tuple[NDArray[np.int64], str | None]:
+        codes, names = self.class_codes(label)
+        outputs = self.names.get(PREDICTION)
+        return predicted_classes(codes, self.columns[PREDICTION], names, outputs)
+
+    @property
     def label(self) -> str | None:
         """The row column whose values are the classes, unless another is asked for."""
-        known = [c.name for c in self.column_kinds() if c.kind == "category"]
         asked = self.session.label
-        named = [name for name in known if name in self._run().names]
-        preferred = [asked, *LABELS] if asked is not None else list(LABELS)
-        found = [name for name in preferred if name in known]
-        return found[0] if found else named[0] if named else None
+        if asked in self._categories:
+            return asked
+        return self.once("label", lambda: label_column(self.columns, self._run().names))  # type: ignore[no-any-return]
+
+    @property
+    def _categories(self) -> list[str]:
+        return [column.name for column in self.column_kinds() if column.kind == "category"]
 
     def checked_label(self, label: str | None) -> str | None:
         """``label``, or the run's own where it is None.
@@ -451,21 +496,24 @@ class RunView:
         """
         if label is None:
             return self.label
-        known = [c.name for c in self.column_kinds() if c.kind == "category"]
-        if label not in known:
+        if label not in self._categories:
             raise ParameterError(
                 f"label must be a row column of categories, not {label[:80]!r}"
-                f"{nearest_name(label[:80], known)}"
+                f"{nearest_name(label[:80], self._categories)}"
             )
         return label
 
     def column_kinds(self) -> list[Column]:
-        """What the row columns are: categories (names or few whole numbers) or numbers."""
+        """What the row columns are: categories, see `topoact_gpu.labels`, or numbers."""
         return self.once("column kinds", self._column_kinds)  # type: ignore[no-any-return]
 
     def _column_kinds(self) -> list[Column]:
         names = self.names
-        return [_column(name, v, names.get(name)) for name, v in self.columns.items()]
+        known = categorical(self.columns, names)
+        return [
+            Column(name, "category" if name in known else "number", _n_values(v, names.get(name)))
+            for name, v in self.columns.items()
+        ]
 
     def class_codes(self, label: str) -> tuple[NDArray[np.int64], list[str]]:
         """The class of each row by a column of categories, and the names of the classes.
@@ -483,7 +531,9 @@ class RunView:
         names = self.names.get(label)
         if names is None:
             found, codes = np.unique(values, return_inverse=True)
-            return codes.astype(np.int64), [str(value) for value in found.tolist()]
+            unknown = int((found < 0).sum())
+            codes = np.where(codes < unknown, -1, codes - unknown).astype(np.int64)
+            return codes, [str(value) for value in found[unknown:].tolist()]
         codes = values.astype(np.int64)
         codes[(codes < 0) | (codes >= len(names))] = -1
         return codes, list(names)
@@ -541,7 +591,7 @@ class Column:
     ----------
     name : str
     kind : "category" or "number"
-        Categories have names, or are few whole numbers that are no places or counts.
+        See `topoact_gpu.labels.categorical`.
     n_values : int
         Different values.
     """
@@ -551,13 +601,18 @@ class Column:
     n_values: int
 
 
-def _column(name: str, values: NDArray[Any], names: list[str] | None) -> Column:
+def _n_values(values: NDArray[Any], names: list[str] | None) -> int:
     if names is not None:
-        return Column(name, "category", len(names))
-    n_values = len(np.unique(values[np.isfinite(values)] if values.dtype.kind == "f" else values))
-    whole = values.dtype.kind in "iub" and name not in PLACES
-    few = whole and (n_values <= 2 or n_values <= min(FEW_VALUES, len(values) // 10))
-    return Column(name, "category" if few else "number", n_values)
+        return len(names)
+    return len(np.unique(values[np.isfinite(values)] if values.dtype.kind == "f" else values))
+
+
+def _input_names(inputs: list[dict[str, Any]]) -> list[str]:
+    numbers = [line.get("input", i) for i, line in enumerate(inputs)]
+    names = [str(number) for number in range(max(numbers, default=-1) + 1)]
+    for number, line in zip(numbers, inputs, strict=True):
+        names[number] = str(line.get("id", number))
+    return names
 
 
 def _given(value: Any, inherited: Run | None, name: str) -> dict[str, Any]:
