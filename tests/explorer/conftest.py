@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from topoact_gpu import Mapper, create_store, open_store
+from topoact_gpu import DBSCAN, Mapper, UniformCover, create_store, open_store
+from topoact_gpu.capture_state import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "explorer" / "node_modules" / "axe-core" / "axe.min.js"
@@ -73,36 +74,44 @@ def text_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             names = {"token": known, "label": classes}
             layer = store.create_layer(name, 12, np.float32, names=names)
             rows = centres[codes] + generator.normal(size=(len(codes), 12)) * spread
-            layer.append(
-                rows.astype(np.float32),
-                **{"input": np.array(number), "position": np.array(position), "token": codes},
-                **{"start": np.array(start), "end": np.array(end), "label": kind},
-            )
-    (folder / "words.zarr" / "capture").mkdir()
-    lines = [
-        json.dumps({"input": at, "id": f"text {at}", "text": text})
-        for at, text in enumerate(TEXTS * 12)
-    ]
-    inputs = folder / "words.zarr" / "capture" / "inputs.jsonl"
-    inputs.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            columns = {"input": number, "position": position, "token": codes}
+            columns |= {"start": start, "end": end, "label": kind}
+            layer.append(rows.astype(np.float32), **{k: np.array(v) for k, v in columns.items()})
+    write_texts(folder / "words.zarr" / "capture", TEXTS * 12)
     runs = []
     for name in ("layer.1", "layer.2"):
         runs.append(folder / f"{name}.zarr")
-        Mapper(eps=6.0, min_samples=3).fit(open_store(folder / "words.zarr").layer(name), run=runs[-1])
+        mapper = Mapper(cover=UniformCover(8, 0.3), clusterer=DBSCAN(eps=4.0, min_samples=3))
+        mapper.fit(open_store(folder / "words.zarr").layer(name), run=runs[-1])
     return runs
+
+
+def write_texts(folder: Path, texts: tuple[str, ...]) -> None:
+    """What a capture keeps of its inputs."""
+    folder.mkdir()
+    lines = [{"input": at, "id": f"text {at}", "text": text} for at, text in enumerate(texts)]
+    content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    (folder / "inputs.jsonl").write_bytes(content)
+    state = {"version": VERSION, "complete": True, "lengths": {"inputs.jsonl": len(content)}}
+    (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[..., str]]:
-    """Start a server for runs and return its address; it ends with the module."""
+    """The address of a server for runs; one for all tests of a module that ask for the same."""
     pytest.importorskip("uvicorn")
     from topoact_gpu.explore.serve import RunningServer
     from topoact_gpu.explore.session import Session
 
     with ExitStack() as stack:
+        known: dict[str, str] = {}
 
         def start(*runs: Path, **options: Any) -> str:
-            return stack.enter_context(RunningServer(Session(runs, **options))).address
+            key = repr((runs, options))
+            if key not in known:
+                server = RunningServer(Session(runs, **options))
+                known[key] = stack.enter_context(server).address
+            return known[key]
 
         yield start
 

@@ -48,7 +48,9 @@ def test_html_in_names_is_text(text_runs, serve, browse):
     assert page.locator("img[src='x']").count() == 0
 
 
-@pytest.mark.parametrize("answer", [b"", b"TAT1", b"TAT1\xff\xff\xff\xff", b"<html>no table</html>"])
+@pytest.mark.parametrize(
+    "answer", [b"", b"TAT1", b"TAT1\xff\xff\xff\xff", b"<html>no table</html>"]
+)
 def test_a_damaged_answer_is_a_message(photo_run, serve, browse, answer):
     address = serve(photo_run)
     page = browse("about:blank")
