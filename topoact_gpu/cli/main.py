@@ -18,6 +18,7 @@ from .import_data import import_data
 from .info import info
 from .mapper import mapper
 from .plan import plan
+from .project import project
 
 __all__ = ["app"]
 
@@ -97,6 +98,7 @@ app.command()(layers)
 app.command("import")(import_data)
 app.command()(mapper)
 app.command()(plan)
+app.command()(project)
 app.command()(info)
 app.command()(explore)
 app.command()(export)
