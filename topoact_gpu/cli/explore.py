@@ -49,6 +49,7 @@ def explore(
     session = Session(runs, store=store, label=label, read_only=read_only)
     printer = Printer(as_json=as_json, quiet=quiet)
     with RunningServer(session, port=port) as server:
+        server.warm()
         printer.result({"address": server.address})
         if not as_json:
             print(server.address, flush=True)

@@ -8,8 +8,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
-import numpy as np
-
 __all__ = ["Cache", "n_bytes"]
 
 _TEXT_BYTES = 80
@@ -73,13 +71,14 @@ def n_bytes(value: Any) -> int:
 
     Examples
     --------
+    >>> import numpy as np
     >>> n_bytes({"a": np.zeros(4), "b": [np.zeros(2), "text"]})
     128
     """
-    if isinstance(value, np.ndarray):
-        return int(value.nbytes)
     if isinstance(value, bytes):
         return len(value)
+    if hasattr(value, "nbytes"):
+        return int(value.nbytes)
     if isinstance(value, str):
         return _TEXT_BYTES
     if isinstance(value, dict):

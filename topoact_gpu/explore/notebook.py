@@ -138,4 +138,6 @@ def explore(
             )
         paths = [runs] if isinstance(runs, str | Path) else list(runs)
         session = Session(paths, read_only=read_only, store=store, label=label)
-    return Explorer(RunningServer(session, port=port), height)
+    server = RunningServer(session, port=port)
+    server.warm()
+    return Explorer(server, height)

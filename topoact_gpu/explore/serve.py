@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import threading
@@ -10,6 +11,7 @@ from typing import Any, Self
 
 from topoact_gpu.errors import ParameterError, TopoactError
 
+from .graph_view import graph_table
 from .server import make_app
 from .session import Session
 
@@ -80,6 +82,15 @@ class RunningServer:
         self._server.should_exit = True
         self._thread.join(_STOP_SECONDS)
         self._socket.close()
+
+    def warm(self) -> None:
+        """Begin to make the first graph, which the page will ask for first."""
+        threading.Thread(target=self._make_graph, name="topoact-warm", daemon=True).start()
+
+    def _make_graph(self) -> None:
+        # whoever asks for it is told what is wrong
+        with contextlib.suppress(TopoactError):
+            graph_table(self.session.runs[0])
 
     def wait(self) -> None:
         """Return when the server has stopped."""

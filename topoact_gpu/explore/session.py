@@ -34,6 +34,8 @@ from .headers import Header, header_of, read_header, settings_of
 __all__ = ["ActivationRows", "RunView", "Session", "StoreView"]
 
 CACHE_BYTES = 4 << 30
+# a layer up to this size is read once and held: selections take rows from everywhere
+HELD_BYTES = 512 << 20
 WORDS = "token"
 PREDICTION = "prediction"
 
@@ -180,8 +182,8 @@ class Session:
             It is a file.
         """
         view = self.run(id)
-        if view.origin == "file":
-            raise Conflict(f"{view.name} is a file and stays; only recomputed runs are forgotten")
+        if view.parent is None:
+            raise Conflict(f"{view.name} was given and stays; only recomputed runs are forgotten")
         with self._lock:
             self._runs.pop(id, None)
         self.cache.forget(lambda key: key[0] == id)
@@ -288,12 +290,15 @@ class ActivationRows:
     shape : (n_rows, n_cols)
     dtype : numpy.dtype
     rows : topoact_gpu.rows.Rows
+    nbytes : int
+        What they take of memory.
     """
 
     def __init__(self, given: Any) -> None:
         self.rows: Rows = as_rows(given, min_rows=0)
         self.shape = (self.rows.n_rows, self.rows.n_cols)
         self.dtype = self.rows.dtype
+        self.nbytes = given.nbytes if isinstance(given, np.ndarray) else 0
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -425,6 +430,9 @@ class RunView:
         given = self._given_rows if self._given_rows is not None else self.layer
         if given is None:
             return None
+        small = isinstance(given, Layer) and given.n_rows * given.n_cols * given.dtype.itemsize
+        if small and small <= HELD_BYTES:
+            given = given.read_block(0, given.n_rows)
         rows = ActivationRows(given)
         if len(rows) != self.header.n_rows:
             raise DataError(
