@@ -191,9 +191,7 @@ def _labels(run: RunView, blocks: _Blocks) -> list[str | None]:
     return kept
 
 
-def _rows(
-    run: RunView, labels: list[str | None]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _rows(run: RunView, labels: list[str | None]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Memberships, lens and columns of all rows."""
     from .graph_view import lens_names
     from .selecting import describe_selection
