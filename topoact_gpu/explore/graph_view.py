@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from topoact_gpu.errors import ParameterError, nearest_name
 
+from .images import pictures_of
 from .session import RunView
 from .summaries import features_of
 from .tables import encode_table
@@ -68,7 +69,6 @@ def _small(interval: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.
 
 def _meta(run: RunView, label: str | None) -> dict[str, Any]:
     graph, summary = run.graph, run.summary(label)
-    kind = _kind_of_inputs(run)
     return {
         "run": run.info(),
         "label": label,
@@ -92,17 +92,22 @@ def _meta(run: RunView, label: str | None) -> dict[str, Any]:
             "taken": summary.interval_taken,
             "noise": summary.interval_noise,
         },
-        "has_images": kind == "image",
-        "has_text": kind == "text",
-        "has_activations": run.info()["can_recompute"] or run.activations is not None,
+        "has_images": _has_images(run),
+        "has_text": _has_text(run),
+        "has_activations": run.activations is not None,
         **features_of(run, label),
     }
 
 
-def _kind_of_inputs(run: RunView) -> str | None:
-    data = None if run.store is None else run.store.attributes.get("data")
-    known = run.inputs is not None and "input" in run.header.columns
-    return data.get("kind") if known and isinstance(data, dict) else None
+def _has_images(run: RunView) -> bool:
+    pictures = pictures_of(run)
+    return pictures is not None and pictures.any
+
+
+def _has_text(run: RunView) -> bool:
+    return {"start", "end"} <= set(run.header.columns) and any(
+        "text" in i for i in run.inputs or []
+    )
 
 
 def lens_names(run: RunView) -> list[str]:

@@ -105,7 +105,9 @@ class Jobs:
             for id in ended[: max(0, len(self._jobs) - MOST_KEPT)]:
                 del self._jobs[id]
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="topoact-jobs", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._serve, name="topoact-jobs", daemon=True
+                )
                 self._thread.start()
         self._waiting.put(job)
         return job

@@ -424,7 +424,7 @@ def _file_name(name: Any) -> str:
     plain = isinstance(name, str) and re.fullmatch(r"[^\x00-\x1f/\\:*?\"<>|]{1,120}", name)
     if not plain or name.startswith((".", " ", "~")) or name.endswith((".", " ")):
         raise ParameterError(
-            "name must be a plain file name: without slashes or : * ? \" < > |, not beginning "
+            'name must be a plain file name: without slashes or : * ? " < > |, not beginning '
             f"with a dot, at most 120 characters; got {name!r:.60}"
         )
     return name if name.endswith(".zarr") else f"{name}.zarr"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from topoact_gpu.errors import ParameterError, StoreError, TopoactError
+from topoact_gpu.errors import StoreError, TopoactError
 
 from .faults import Conflict, Forbidden, NotFound
 from .guard import Guard
@@ -35,12 +35,13 @@ def make_app(session: Session, token: str) -> Any:
     """
     fastapi = _fastapi()
     from .routes import add_routes
+    from .routes_data import add_data_routes
 
     app = fastapi.FastAPI(title="topoact", docs_url=None, redoc_url=None, openapi_url=None)
     _add_error_handlers(app)
     router = fastapi.APIRouter(prefix="/api")
     add_routes(router, session)
-    _add_data_routes(router, session)
+    add_data_routes(router, session)
     app.include_router(router)
     _add_page(app)
     return Guard(app, token)
@@ -54,15 +55,6 @@ def _fastapi() -> Any:
             "the explorer needs fastapi, which is not installed: pip install 'topoact-gpu[explore]'"
         ) from error
     return fastapi
-
-
-def _add_data_routes(router: Any, session: Session) -> None:
-    from importlib.util import find_spec
-
-    if find_spec("topoact_gpu.explore.routes_data") is not None:
-        from importlib import import_module
-
-        import_module("topoact_gpu.explore.routes_data").add_data_routes(router, session)
 
 
 def _add_page(app: Any) -> None:
@@ -110,5 +102,3 @@ def _add_error_handlers(app: Any) -> None:
     app.add_exception_handler(TopoactError, expected)
     app.add_exception_handler(RequestValidationError, unreadable)
     app.add_exception_handler(HTTPException, http)
-    # ParameterError and the like are handled as their root
-    assert issubclass(ParameterError, TopoactError)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from topoact_gpu.features import find_features
 from topoact_gpu.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -35,5 +37,10 @@ def summary_of(run: RunView, label: str | None) -> Summary:
 
 
 def features_of(run: RunView, label: str | None) -> dict[str, Any]:
-    """Branches and loops of the graph, named by the classes that set them apart."""
-    return {"branches": [], "loops": []}
+    """Branches, loops and hubs of the graph, named by the classes that set them apart."""
+    found = find_features(run.graph, run.summary(label))
+    return {
+        "branches": [asdict(feature) for feature in found.branches],
+        "loops": [asdict(feature) for feature in found.loops],
+        "hubs": [asdict(feature) for feature in found.hubs],
+    }
