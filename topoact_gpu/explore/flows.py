@@ -176,13 +176,20 @@ def _to_coarser(
     keys = [fine.columns["input"]]
     for axis, name in enumerate(_PLACES):
         place = fine.columns[name].astype(np.int64)
-        last = int(coarse.columns[name].max(initial=0))
-        keys.append(_cells(place, _cell(field, axis), _cell(around, axis), last))
+        keys.append(
+            _cells(place, _cell(field, axis), _cell(around, axis), _last(coarse, around, axis))
+        )
     # rows without a place, such as class tokens, correspond to those of the same number
     nowhere = fine.columns["y"] < 0
     for at, name in enumerate(_PLACES, 1):
         keys[at] = np.where(nowhere, fine.columns[name], keys[at])
     return _by_keys(keys, [coarse.columns[name] for name in ("input", *_PLACES)])
+
+
+def _last(run: RunView, field: ReceptiveField, axis: int) -> int:
+    """The last position of a layer's grid, as far as the store tells: those drawn may be fewer."""
+    length, stride = ((field.height, field.stride_y), (field.width, field.stride_x))[axis]
+    return max(int(run.columns[_PLACES[axis]].max(initial=0)), -(-length // stride) - 1)
 
 
 def _cell(field: ReceptiveField, axis: int) -> tuple[float, int]:

@@ -248,7 +248,8 @@ def recompute(run: RunView, recipe: Recipe, progress: Progress | None = None) ->
         The rows in their intervals do not fit the budget: 60% of the memory that is free.
     ParameterError, DataError, StoreError, Conflict
     """
-    n_rows, n_cols = run.header.n_rows, _n_cols(run)
+    n_rows = run.header.n_rows
+    _n_cols(run)
     assert run.activations is not None
     budget = resolve_budget(None)
     given = run.lens_values if recipe.lens is None else None
