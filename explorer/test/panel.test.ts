@@ -32,6 +32,7 @@ import {
   largest,
   lensRange,
   neighboursOf,
+  nodesName,
   sameNodes,
 } from '../src/lib/neighbours';
 import { addNote, editNote, LONGEST_NOTE, removeNote, sortNotes } from '../src/lib/noting';
@@ -221,6 +222,9 @@ describe('neighbours', () => {
     expect(largest(graph)).toEqual([4, 1, 0, 3, 2]);
     expect(lensRange(graph, [0, 2], 0)).toEqual([0, 3]);
     expect(lensRange(graph, [], 0)).toEqual([NaN, NaN]);
+    expect([[3], [1, 2, 3, 9], Array.from({ length: 30 }, (_, a) => 2 * a)].map(nodesName)).toEqual(
+      ['node 3', 'nodes 1–3, 9', '30 nodes'],
+    );
     expect(sameNodes([1, 2], [2, 1])).toBe(true);
     expect(sameNodes([1, 2], [1, 3])).toBe(false);
   });

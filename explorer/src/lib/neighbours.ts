@@ -1,5 +1,7 @@
 /** The graph as lists, so that all of it can be reached without the drawing. */
 
+import { counted } from './format';
+import { packNodes } from './permalink';
 import type { GraphData } from './types';
 
 interface Adjacency {
@@ -98,6 +100,13 @@ export function sameNodes(a: number[], b: number[]): boolean {
   if (a.length !== b.length) return false;
   const inside = new Set(a);
   return b.every((node) => inside.has(node));
+}
+
+/** Nodes in few words: node 3; nodes 1–4, 9; 30 nodes. */
+export function nodesName(nodes: number[]): string {
+  if (nodes.length === 1) return `node ${nodes[0]}`;
+  const packed = packNodes(nodes).replaceAll('-', '–').replaceAll(',', ', ');
+  return packed.length > 24 ? counted(nodes.length, 'node') : `nodes ${packed}`;
 }
 
 /** Least and greatest of a lens over nodes. */
