@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ _N_TRIED = 200
 """Loops that are pulled tight and ranked by their rows: the longest as the forest closes them."""
 _MOST_TRIANGLES = 5_000_000
 _PAIRS_AT_ONCE = 1 << 20
-_BITS = 512
+_BITS, _SHORT = 512, (1 << 64) - 1
 _NAMED, _LEAST_SHARE = 2, 0.05
 
 
@@ -240,10 +241,12 @@ def find_loops(graph: MapperGraph, *, adjacency: _Adjacency | None = None) -> _F
     -----
     Every edge beyond a breadth-first forest closes a cycle. Cycles that are sums of triangles and
     of shorter cycles are left out: edges are worth what triangles say, in the order of the lengths
-    of their cycles. The 200 longest are pulled tight (a shortest way round for their edge), and of
-    these and those of the forest the shortest that are independent are kept: independence is
-    tested over GF(2) on 512 random bits for each cycle, drawn with a fixed seed. Triangles of the
-    graph count as filled even where no row lies in all three nodes. Beyond 5,000,000 triangles
+    of their cycles; what the remaining triangles say is taken away after. The 200 longest are
+    pulled tight: a shortest way round for their edge, and through its ends the shortest cycles
+    that triangles make the same, or do not fill. Of these and those of the forest the shortest
+    that are independent are kept: independence is tested over GF(2) on 512 random bits for each
+    cycle (more where many triangles depend on each other), drawn with a fixed seed. Triangles of
+    the graph count as filled even where no row lies in all three nodes. Beyond 5,000,000 triangles
     those of later edges are not looked at: loops may then be filled.
     """
     edges = adjacency or _Adjacency(graph)
@@ -255,7 +258,8 @@ def find_loops(graph: MapperGraph, *, adjacency: _Adjacency | None = None) -> _F
     worth, own = _worths(edges, order)
     longest = own[np.argsort(-lengths[own], kind="stable")][:_N_TRIED].tolist()
     cycles = [_forest_cycle(edges, edge) for edge in longest]
-    cycles += [tight for edge in longest if (tight := _tight_cycle(edges, edge, lengths))]
+    tight = _Tight(edges, worth, lengths)
+    cycles += [cycle for edge in longest for cycle in tight.cycles(edge)]
     return _ranked(graph, _independent(edges, cycles, worth, len(longest)))
 
 
@@ -270,9 +274,9 @@ def _cycle_lengths(edges: _Adjacency) -> _Ints:
 
 
 def _worths(edges: _Adjacency, order: _Ints) -> tuple[list[int], _Ints]:
-    """What each edge is worth, as bits, and the edges that are loops of their own.
+    """What each edge is worth, as random bits, and the edges that are loops of their own.
 
-    A cycle that is filled by triangles is worth 0: the sum (exclusive or) over its edges.
+    The worth of a cycle is the sum (exclusive or) over its edges: 0 where triangles fill it.
     """
     from topoact_gpu.kernels.features import cpu
 
@@ -285,16 +289,53 @@ def _worths(edges: _Adjacency, order: _Ints) -> tuple[list[int], _Ints]:
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     sequence = np.empty(order.size, dtype=np.int64)
     cpu.resolve(triangles, indptr, by_edge // 3, order, filled_by, sequence, left)
-    bits, worth = random.Random(0), [0] * n_edges
-    sides = triangles.tolist()
-    for edge in sequence.tolist():
-        filler = int(filled_by[edge])
+    n_bits = _BITS
+    while True:
+        worth = _first_worths(triangles, filled_by, sequence, n_bits)
+        relations = _relations(triangles, worth)
+        if 2 * len(relations) <= n_bits:
+            break
+        n_bits *= 8
+    worth = [_reduced(bits, relations) for bits in worth]
+    own = np.flatnonzero(filled_by == -3)
+    return worth, own[[worth[edge] != 0 for edge in own.tolist()]]
+
+
+def _first_worths(triangles: _Ints, filled_by: _Ints, sequence: _Ints, n_bits: int) -> list[int]:
+    """Bits of each edge, as the triangles say that settled them."""
+    bits, worth = random.Random(0), [0] * filled_by.size
+    fillers = filled_by[sequence]
+    sides = (
+        triangles[np.maximum(fillers, 0)] if triangles.size else np.zeros((fillers.size, 3), int)
+    )
+    settled = zip(sequence.tolist(), fillers.tolist(), sides.tolist(), strict=True)
+    for edge, filler, (a, b, c) in settled:
         if filler == -3:
-            worth[edge] = bits.getrandbits(_BITS)
+            worth[edge] = bits.getrandbits(n_bits)
         else:
-            a, b, c = sides[filler]
             worth[edge] = worth[a] ^ worth[b] ^ worth[c]  # of the edge itself it is still 0
-    return worth, np.flatnonzero(filled_by == -3)
+    return worth
+
+
+def _relations(triangles: _Ints, worth: list[int]) -> dict[int, int]:
+    """Independent sums of edges that other triangles say are worth nothing, by highest bit."""
+    short = np.array([bits & _SHORT for bits in worth], dtype=np.uint64)
+    sides = short[triangles]
+    wrong = triangles[(sides[:, 0] ^ sides[:, 1] ^ sides[:, 2]) != 0]
+    leading: dict[int, int] = {}
+    for value in sorted({worth[a] ^ worth[b] ^ worth[c] for a, b, c in wrong.tolist()}):
+        value = _reduced(value, leading)
+        if value:
+            leading[value.bit_length()] = value
+    return leading
+
+
+def _reduced(value: int, leading: dict[int, int]) -> int:
+    """What is left of a value when none of the leading bits is set any more."""
+    for place in sorted(leading, reverse=True) if value and leading else ():
+        if value >> (place - 1) & 1:
+            value ^= leading[place]
+    return value
 
 
 def _triangles(edges: _Adjacency) -> _Ints:
@@ -335,19 +376,33 @@ def _forest_cycle(edges: _Adjacency, edge: int) -> list[int]:
     return left + right[-2::-1]
 
 
-def _tight_cycle(edges: _Adjacency, edge: int, lengths: _Ints) -> list[int]:
-    """Nodes around a shortest cycle through an edge, if it is shorter than that of the forest."""
-    from topoact_gpu.kernels.features import cpu
+class _Tight:
+    """Shorter cycles for an edge than the forest's."""
 
-    came_from = np.full(edges.n_nodes, -1, dtype=np.int64)
-    queue = np.empty(2 * edges.n_nodes, dtype=np.int64)
-    start, goal = edges.ends[edge].tolist()
-    found = cpu.detour(
-        edges.indptr, edges.near, edges.edge_of, start, goal, edge, int(lengths[edge]) - 2,
-        came_from, queue,
-    )  # fmt: skip
-    nodes: list[int] = queue[queue.size - found :].tolist()
-    return nodes
+    def __init__(self, edges: _Adjacency, worth: list[int], lengths: _Ints) -> None:
+        n = edges.n_nodes
+        self.edges, self.lengths = edges, lengths
+        self.worth = np.array([bits & _SHORT for bits in worth], dtype=np.uint64)
+        self.nowhere = np.full(n, -1, dtype=np.int64)
+        self.label, self.parent = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.int64)
+        self.queue, self.cycle = (np.empty(2 * n, dtype=np.int64) for _ in range(2))
+
+    def cycles(self, edge: int) -> list[list[int]]:
+        """Nodes around each that is found."""
+        from topoact_gpu.kernels.features import cpu
+
+        edges, length = self.edges, int(self.lengths[edge])
+        start, goal = edges.ends[edge].tolist()
+        graph = (edges.indptr, edges.near, edges.edge_of)
+        n = cpu.detour(*graph, start, goal, edge, length - 2, self.nowhere, self.queue)
+        found = [self.queue[self.queue.size - n :].tolist()]
+        for end, wanted in itertools.product((start, goal), (self.worth[edge], np.uint64(0))):
+            n = cpu.loop_through(
+                *graph, self.worth, end, wanted, length, self.label, self.nowhere,
+                self.parent, self.queue, self.cycle,
+            )  # fmt: skip
+            found.append(self.cycle[:n].tolist())
+        return [nodes for nodes in found if nodes]
 
 
 def _independent(
@@ -360,8 +415,7 @@ def _independent(
         value = 0
         for a, b in zip(nodes, [*nodes[1:], nodes[0]], strict=True):
             value ^= worth[_edge_between(edges, a, b)]
-        while value and value.bit_length() in leading:
-            value ^= leading[value.bit_length()]
+        value = _reduced(value, leading)
         if value:
             leading[value.bit_length()] = value
             kept.append(nodes)

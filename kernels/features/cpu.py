@@ -6,7 +6,9 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-__all__ = ["cycle_lengths", "detour", "resolve", "spanning_forest", "split_squares"]
+__all__ = [
+    "cycle_lengths", "detour", "loop_through", "resolve", "spanning_forest", "split_squares",
+]
 
 _INTS = types.Array(types.int64, 1, "C", readonly=True)
 _TABLE = types.Array(types.int64, 2, "C", readonly=True)
@@ -14,6 +16,7 @@ _REALS = types.Array(types.float64, 1, "C", readonly=True)
 _OUT = types.int64[::1]
 _REAL = types.float64[::1]
 _N = types.int64
+_BITS, _WORTHS = types.uint64[::1], types.Array(types.uint64, 1, "C", readonly=True)
 
 
 @njit(types.void(_INTS, _INTS, _INTS, _OUT, _OUT, _OUT, _OUT), cache=True, nogil=True)
@@ -168,6 +171,75 @@ def detour(
             node = came_from[node]
     for at in range(tail):
         came_from[queue[at]] = -1
+    return length
+
+
+@njit(
+    types.int64(
+        _INTS, _INTS, _INTS, _WORTHS, _N, types.uint64, _N, _BITS, _OUT, _OUT, _OUT, _OUT
+    ),
+    cache=True,
+    nogil=True,
+)
+def loop_through(
+    indptr: NDArray[np.int64],
+    near: NDArray[np.int64],
+    edge_of: NDArray[np.int64],
+    worth: NDArray[np.uint64],
+    start: int,
+    wanted: np.uint64,
+    shorter_than: int,
+    label: NDArray[np.uint64],
+    depth: NDArray[np.int64],
+    parent: NDArray[np.int64],
+    queue: NDArray[np.int64],
+    cycle: NDArray[np.int64],
+) -> int:
+    """Find a shortest closed way through a node whose edges are together worth what is wanted.
+
+    With 0 wanted, anything but 0 will do: a way that triangles do not fill. ``depth`` is -1
+    everywhere, here and afterwards. Returns the nodes of the cycle that is left when the stem,
+    walked forth and back, is taken away; written to ``cycle``. 0: none is shorter.
+
+    Notes
+    -----
+    Erickson & Har-Peled 2004, section 5: one breadth-first tree, and the edges beyond it.
+    """
+    depth[start], label[start], parent[start], queue[0] = 0, 0, -1, start
+    head, tail, best, low, high = 0, 1, shorter_than, -1, -1
+    while head < tail and 2 * depth[queue[head]] < best:
+        node = queue[head]
+        head += 1
+        for at in range(indptr[node], indptr[node + 1]):
+            other, sum_of = near[at], label[node] ^ worth[edge_of[at]]
+            if depth[other] < 0:
+                depth[other], label[other], parent[other] = depth[node] + 1, sum_of, node
+                queue[tail] = other
+                tail += 1
+            elif depth[node] + depth[other] + 1 < best:
+                sum_of ^= label[other]
+                if sum_of != 0 and (sum_of == wanted or wanted == 0):
+                    best, low, high = depth[node] + depth[other] + 1, node, other
+    length = 0
+    if low >= 0:
+        last = cycle.size - 1
+        ahead, behind = 0, 0
+        while low != high:  # both ways back, up to where they meet
+            if depth[low] >= depth[high]:
+                cycle[ahead] = low
+                ahead += 1
+                low = parent[low]
+            else:
+                cycle[last - behind] = high
+                behind += 1
+                high = parent[high]
+        cycle[ahead] = low
+        ahead += 1
+        for at in range(behind):
+            cycle[ahead + at] = cycle[last - behind + 1 + at]
+        length = ahead + behind
+    for at in range(tail):
+        depth[queue[at]] = -1
     return length
 
 

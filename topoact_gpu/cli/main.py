@@ -19,6 +19,7 @@ from .info import info
 from .mapper import mapper
 from .plan import plan
 from .project import project
+from .summary import summary
 
 __all__ = ["app"]
 
@@ -101,5 +102,6 @@ app.command()(plan)
 app.command()(project)
 app.command()(info)
 app.command()(explore)
+app.command()(summary)
 app.command()(export)
 app.command()(demo)
