@@ -19,7 +19,7 @@ PACKAGE = "topoact_gpu"
 
 LAYERS = (
     {"errors", "_numba_cache"},
-    {"device", "files", "timing", "room", "progress", "remote"},
+    {"device", "files", "array_group", "timing", "room", "progress", "remote"},
     {"kernels"},
     {
         "rows",
@@ -42,18 +42,10 @@ LAYERS = (
     {"activations"},
     {"store", "lens", "cover", "neighbours", "knee", "nerve", "nodes", "sample", "cluster"},
     {"lift", "groups", "labels", "selection"},
-    {
-        "graph",
-        "convert",
-        "plot",
-        "summary",
-        "features",
-        "capturing",
-        "capture_state",
-        "capture_writer",
-    },
+    {"graph", "convert", "plot", "summary", "summary_group", "features"},
+    {"capturing", "capture_state", "capture_writer"},
     {"runs", "export"},
-    {"job", "planning"},
+    {"job", "planning", "run_summary"},
     {"pipeline"},
     {"identity"},
     {"mapper"},

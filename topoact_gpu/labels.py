@@ -12,7 +12,10 @@ from topoact_gpu.errors import DataError, ParameterError, nearest_name
 
 __all__ = ["PREFERRED", "as_classes", "categorical", "label_column", "predicted_classes"]
 
-PREFERRED = ("class_id", "class", "label", "labels", "photo", "target", "category", "pos", "token")
+PREFERRED = (
+    *("class_id", "class", "label", "labels", "target", "category", "photo"),
+    *("pos", "upos", "xpos", "token"),
+)
 """Names of columns that hold classes, the likeliest first."""
 _NEVER = ("input", "prediction", "position", "word", "start", "end", "x", "y", "row", "index")
 _MOST_VALUES = 1000

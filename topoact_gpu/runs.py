@@ -6,6 +6,7 @@ Format ``topoact-gpu/run``, version 1::
       graph             the graph, as MapperGraph.save writes it
       lens              float64[n_rows, k]
       rows/<column>     [n_rows], one value a row
+      summary           written afterwards, see `topoact_gpu.summary_group`; may be missing
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def load_run(path: str | Path) -> Run:
     try:
         rows: Any = group["rows"]
         return Run(
-            graph=read_graph_group(group["graph"]),
+            graph=read_graph_group(group["graph"], run=path),
             lens_values=_read(group["lens"]),
             report=attributes["report"],
             columns={name: _read(array) for name, array in sorted(rows.arrays())},

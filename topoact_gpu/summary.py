@@ -54,11 +54,13 @@ __all__ = [
     "RowSummary",
     "Summary",
     "contexts",
+    "edge_table",
     "exemplars_of",
     "mean_of",
     "summarise",
     "summarise_rows",
     "summary_table",
+    "summary_tables",
     "texts_by_input",
     "token_table",
     "typical_per_class",
@@ -576,6 +578,46 @@ def edge_table(graph: MapperGraph, summary: Summary) -> dict[str, NDArray[Any]]:
         for j in range(values.shape[1]):
             table[name if values.shape[1] == 1 else f"{name}_{j}"] = values[:, j]
     return table | _statistics(summary, "edge_")
+
+
+def summary_tables(graph: MapperGraph, summary: Summary) -> dict[str, dict[str, NDArray[Any]]]:
+    """All tables of a summary, each as columns.
+
+    Returns
+    -------
+    dict of str to dict of str to array
+        ``nodes`` and ``edges``: see `summary_table` and `edge_table`. ``classes``: the histograms
+        of the nodes, a line for each class in a node (``node``, ``class``, ``name``, ``count``).
+        ``coverage``: a line for each class (``class``, ``name``, ``rows``, ``covered``,
+        ``coverage``). ``intervals``: a line for each (``interval``, ``offered`` (-1: unknown),
+        ``taken``, ``noise``).
+    """
+    n_classes = summary.base_count.size
+    names = np.array([summary.class_name(c) for c in range(n_classes)], dtype=np.str_)
+    unknown = np.full(summary.interval_id.size, -1, dtype=np.int64)
+    return {
+        "nodes": summary_table(graph, summary),
+        "edges": edge_table(graph, summary),
+        "classes": {
+            "node": np.repeat(np.arange(graph.n_nodes), np.diff(summary.class_indptr)),
+            "class": summary.class_id,
+            "name": names[summary.class_id],
+            "count": summary.class_count,
+        },
+        "coverage": {
+            "class": np.arange(n_classes),
+            "name": names,
+            "rows": summary.base_count,
+            "covered": summary.class_covered,
+            "coverage": summary.class_coverage,
+        },
+        "intervals": {
+            "interval": summary.interval_id,
+            "offered": unknown if summary.interval_offered is None else summary.interval_offered,
+            "taken": summary.interval_taken,
+            "noise": summary.interval_noise,
+        },
+    }
 
 
 def _statistics(summary: Summary, prefix: str) -> dict[str, NDArray[Any]]:

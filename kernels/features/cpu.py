@@ -197,8 +197,9 @@ def loop_through(
 ) -> int:
     """Find a shortest closed way through a node whose edges are together worth what is wanted.
 
-    With 0 wanted, anything but 0 will do: a way that triangles do not fill. ``depth`` is -1 everywhere, here and afterwards. Returns the nodes of the cycle that is left
-    when the stem, walked forth and back, is taken away; written to ``cycle``. 0: none is shorter.
+    With 0 wanted, anything but 0 will do: a way that triangles do not fill. ``depth`` is -1
+    everywhere, here and afterwards. Returns the nodes of the cycle that is left when the stem,
+    walked forth and back, is taken away; written to ``cycle``. 0: none is shorter.
 
     Notes
     -----

@@ -18,7 +18,11 @@ from .import_data import import_data
 from .info import info
 from .mapper import mapper
 from .plan import plan
+<<<<<<< HEAD
 from .project import project
+=======
+from .summary import summary
+>>>>>>> summary
 
 __all__ = ["app"]
 
@@ -100,6 +104,10 @@ app.command()(mapper)
 app.command()(plan)
 app.command()(project)
 app.command()(info)
+<<<<<<< HEAD
 app.command()(explore)
+=======
+app.command()(summary)
+>>>>>>> summary
 app.command()(export)
 app.command()(demo)

@@ -114,7 +114,7 @@ def settings_of(header: Header) -> dict[str, Any]:
     kind = str(cover.get("cover", "unknown"))
     eps = clusterer.get("eps")
     return {
-        "lens": str(header.parameters.get("lens", "unknown")),
+        "lens": str(header.parameters.get("lens", "given")),
         "cover": _COVERS.get(kind, kind),
         "intervals": [int(n) for n in _numbers(cover.get("n_intervals", cover.get("n_cubes")))],
         "overlap": [float(o) for o in _numbers(cover.get("overlap", cover.get("perc_overlap")))],

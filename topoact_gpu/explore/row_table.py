@@ -113,7 +113,7 @@ def _columns(run: RunView) -> dict[str, _Column]:
 def _filtered(
     rows: NDArray[np.int64], columns: dict[str, _Column], body: Mapping[str, Any]
 ) -> NDArray[np.int64]:
-    filters = body.get("filter") or {}
+    filters = {} if body.get("filter") is None else body["filter"]
     if not isinstance(filters, dict):
         raise ParameterError("filter must give a condition for each column")
     for name, condition in filters.items():
