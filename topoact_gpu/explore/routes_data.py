@@ -41,7 +41,7 @@ def _add_images(router: Any, session: Session) -> None:
     from fastapi import Query, Response
 
     def file(found: tuple[bytes, str]) -> Response:
-        return Response(found[0], media_type=found[1], headers={"Cache-Control": "max-age=3600"})
+        return Response(found[0], media_type=found[1])
 
     @router.get("/runs/{run}/patch/{row}")
     def get_patch(run: str, row: int, side: int = 96) -> Any:
