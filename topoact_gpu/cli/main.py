@@ -18,11 +18,8 @@ from .import_data import import_data
 from .info import info
 from .mapper import mapper
 from .plan import plan
-<<<<<<< HEAD
 from .project import project
-=======
 from .summary import summary
->>>>>>> summary
 
 __all__ = ["app"]
 
@@ -104,10 +101,7 @@ app.command()(mapper)
 app.command()(plan)
 app.command()(project)
 app.command()(info)
-<<<<<<< HEAD
 app.command()(explore)
-=======
 app.command()(summary)
->>>>>>> summary
 app.command()(export)
 app.command()(demo)
