@@ -358,7 +358,9 @@ def _columns(
     unknown = np.full(graph.n_rows, np.nan)
     errors, sure = unknown, unknown
     if codes is not None and predictions is not None:
-        errors = misclassified(codes, as_classes(predictions, graph.n_rows, what="predictions"))
+        errors = misclassified(
+            codes, as_classes(predictions, graph.n_rows, what="predictions", limit=None)
+        )
     if confidence is not None:
         sure = np.asarray(confidence, dtype=np.float64)
         if sure.shape != (graph.n_rows,):
@@ -433,7 +435,7 @@ def _activations_of(
     found = _no_exemplars("", len(nodes), n) | _no_exemplars("edge_", len(edges), n)
     if activations is None:
         return found
-    own = None if inputs is None else as_classes(inputs, graph.n_rows, what="inputs")
+    own = None if inputs is None else as_classes(inputs, graph.n_rows, what="inputs", limit=None)
     source = as_rows(activations)
     if source.n_rows != graph.n_rows:
         raise DataError(
