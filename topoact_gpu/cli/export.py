@@ -73,8 +73,8 @@ def export(
     """Export the graph of a run to other programs, or with the explorer as one HTML file.
 
     html needs neither a server nor a network to be opened; it holds the row columns, but no
-    activations. node-link is TopoAct's JSON; kmapper is KeplerMapper's; csv is a folder of three tables;
-    summary-csv and summary-parquet are one of the summary's, see 'topoact summary'.
+    activations. node-link is TopoAct's JSON; kmapper is KeplerMapper's; csv is a folder of three
+    tables; summary-csv and summary-parquet are one of the summary's, see 'topoact summary'.
 
     Examples:
 
