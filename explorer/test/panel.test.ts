@@ -41,6 +41,7 @@ import {
   cellText,
   columnKinds,
   filterOf,
+  learnKinds,
   nextSorting,
   numberOf,
   pagingOf,
@@ -320,7 +321,11 @@ describe('table of rows', () => {
       { name: 'class', kind: 'category' as const, n_values: 2 },
       { name: 'empty', kind: 'number' as const, n_values: 0 },
     ];
-    expect(columnKinds(page, columns)).toEqual(['number', 'text', 'number', 'number', 'text']);
+    const kinds = learnKinds({}, page);
+    const expected = ['number', 'text', 'number', 'number', 'text'];
+    expect(columnKinds(page, columns, kinds)).toEqual(expected);
+    const none = { ...page, rows: [] };
+    expect(columnKinds(none, columns, learnKinds(kinds, none))).toEqual(expected);
   });
 
   it('sends only filters that say something', () => {

@@ -48,6 +48,8 @@ export class Pane {
   stage = $state.raw<Stage | null>(null);
   /** Counts pictures drawn, and changes of place or look. */
   frame = $state(0);
+  /** How much smaller than usual discs are drawn in this frame. */
+  shrink = $state(1);
   changes = $state(0);
   dialog = $state<'none' | 'keys' | 'list'>('none');
   pathFrom = $state<number | null>(null);
@@ -410,7 +412,10 @@ export class Pane {
       hover: (node) => (explorer.hovered = node),
       grab: () => this.stopLayout(),
       drop: (node) => this.pin(node),
-      drawn: () => (this.frame += 1),
+      drawn: () => {
+        this.frame += 1;
+        this.shrink = this.stage?.shrink ?? 1;
+      },
     };
   }
 }

@@ -89,6 +89,8 @@ export class Stage {
   private pictures: ((node: number) => string | null) | null = null;
   private pictureTimer = 0;
   private dead = false;
+  /** Discs are smaller in a small frame. */
+  shrink = 1;
 
   constructor(
     box: HTMLElement,
@@ -115,14 +117,22 @@ export class Stage {
       defaultEdgeType: 'line',
       defaultDrawNodeHover: () => undefined,
       nodeProgramClasses: programs(),
+      zoomToSizeRatioFunction: (ratio) => Math.sqrt(ratio) / this.shrink,
     });
+    this.fitDiscs();
     this.listen();
     this.watcher = new ResizeObserver(() => {
       if (this.dead) return;
       this.sigma.resize();
+      this.fitDiscs();
       this.sigma.scheduleRender();
     });
     this.watcher.observe(box);
+  }
+
+  private fitDiscs(): void {
+    const { width, height } = this.size();
+    this.shrink = Math.min(1, Math.max(0.45, Math.sqrt((width * height) / 420_000)));
   }
 
   kill(): void {
@@ -138,6 +148,8 @@ export class Stage {
     this.theme = theme;
     this.looks = looks;
     this.drawn += 1;
+    if (this.drawn === 1)
+      this.sigma.once('afterRender', () => performance.mark('topoact-first-paint'));
     this.pictures = pictures;
     const k = looks.parts ? looks.parts.length / this.graph.n : 0;
     for (let a = 0; a < this.graph.n; a += 1) {
@@ -301,6 +313,16 @@ export class Stage {
       this.sigma.viewportToGraph({ x: width, y: height }),
     ];
     return [a.x, a.y, b.x, b.y];
+  }
+
+  /** Whether some of the graph lies outside the frame. */
+  isPartial(): boolean {
+    const { width, height } = this.size();
+    for (let a = 0; a < this.graph.n; a += 1) {
+      const [x, y] = [this.screen[2 * a], this.screen[2 * a + 1]];
+      if (x < 0 || y < 0 || x > width || y > height) return true;
+    }
+    return false;
   }
 
   /** Times between frames while the view last moved, ms. */
@@ -564,11 +586,12 @@ export class Stage {
       forced: forced.length,
       screen: this.screen,
       radius: (a) => this.radius(a),
-      shown: (a) => this.shown(a) && (!this.looks?.faded[a] || first.includes(a)),
+      shown: (a) => this.shown(a),
+      wanted: (a) => !this.looks?.faded[a],
       width: (a) => this.text(a).width,
       size: { width, height },
       least: LABELLED,
-      most: Math.min(90, Math.round((width * height) / 8000)) + forced.length,
+      most: Math.min(60, Math.round((width * height) / 12_000)) + forced.length,
     });
   }
 
