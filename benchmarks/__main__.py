@@ -58,6 +58,12 @@ def parser() -> argparse.ArgumentParser:
     nerve.add_argument("--memberships", type=int, default=10_000_000)
     nerve.add_argument("--threads", type=int, default=2)
 
+    summary = commands.add_parser("summary", parents=[common], help="what nodes and edges hold")
+    summary.add_argument("--rows", type=int, default=300_000)
+    summary.add_argument("--classes", type=int, default=1000)
+    summary.add_argument("--columns", type=int, default=512)
+    summary.add_argument("--threads", type=int, default=2)
+
     memory = commands.add_parser("memory", parents=[common], help="memory above the input")
     memory.add_argument("--rows", type=lambda text: [int(n) for n in names(text)],
                         default=[50_000, 200_000])  # fmt: skip

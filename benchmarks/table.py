@@ -244,6 +244,19 @@ def _nerve(records: list[dict]) -> str:
     return _markdown("Nerve", head, rows, [_where(records)]) if rows else ""
 
 
+def _summarised(records: list[dict]) -> str:
+    rows = []
+    for _, group in _grouped(records, "case").items():
+        one = group[0]
+        what = one["kind"]
+        if one["classes"]:
+            what = f"{one['rows']:,} rows, {one['classes']:,} classes"
+            what += f", {one['columns']:,} columns" if one["columns"] else ""
+        rows.append([what, f"{one['nodes']:,}", f"{one['edges']:,}", _seconds(group)])
+    head = ["summary", "nodes", "edges", "wall, s"]
+    return _markdown("Summaries and features", head, rows, [_where(records)]) if rows else ""
+
+
 def _memory(records: list[dict]) -> str:
     rows = [
         [f"{shape[0]:,} × {shape[1]}, {kind} within eps",
@@ -374,6 +387,7 @@ SECTIONS = {
     "floor": _floor,
     "scale": _scale,
     "nerve": _nerve,
+    "summary": _summarised,
     "memory": _memory,
     "undecided": _undecided,
     "capture": _capture,

@@ -11,6 +11,8 @@ export default defineConfig({
     target: 'es2022',
     sourcemap: false,
     assetsInlineLimit: 0,
+    // what the bundled packages' licences ask to be shipped with them
+    license: { fileName: 'licenses.md' },
     modulePreload: false,
   },
   worker: { format: 'es' },

@@ -53,11 +53,20 @@ make_environment() {
     fi
 }
 
-# install_project ENVIRONMENT EXTRA: install the checkout with an extra, unless that is done.
+# page_sources: one line for each file that the explorer's page is built from.
+page_sources() {
+    find explorer \( -name node_modules -o -name test \) -prune -o -type f -exec cksum {} + |
+        LC_ALL=C sort
+}
+
+# install_project ENVIRONMENT EXTRA: install the checkout with an extra, unless that is done. It is
+# done anew when the explorer's page is missing or older than its sources: installing builds it.
 install_project() {
-    local folder=$1 extra=$2 wanted
-    wanted=$(printf '%s\n' "$extra" "$PWD" && cat pyproject.toml setup.py)
-    if [ "$(cat -- "$folder/installed-by-topoact" 2>/dev/null)" = "$wanted" ]; then
+    local folder=$1 extra=$2 page=topoact_gpu/explore/static/sources.sha256 wanted
+    wanted=$(printf '%s\n' "$extra" "$PWD" &&
+        cat pyproject.toml setup.py scripts/build_backend.py && page_sources)
+    if [ "$(cat -- "$folder/installed-by-topoact" 2>/dev/null)" = "$wanted" ] &&
+        [ -e "$page" ]; then
         return
     fi
     say "Installing topoact-gpu and what it needs (a few minutes the first time)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -263,3 +265,46 @@ def _plain_hooks(model, names, *args, **kwargs):
 def plain_hooks():
     """The naive way to record: copies taken by hooks during one whole forward."""
     return _plain_hooks
+
+
+@pytest.fixture
+def random_run(tmp_path: Path) -> Callable[..., Path]:
+    """Write a store and a run on it, of random nodes: texts with classes, words and predictions."""
+    return functools.partial(write_random_run, tmp_path)
+
+
+def write_random_run(
+    folder: Path, *, seed: int = 0, n_rows: int = 200, n_nodes: int = 12, name: str = "run"
+) -> Path:
+    """Nodes hold every row with chance 0.1; a tenth of the classes and words is unknown."""
+    from topoact_gpu import MapperGraph, create_store
+    from topoact_gpu.runs import save_run
+
+    rng = np.random.default_rng(seed)
+    held = [np.flatnonzero(rng.random(n_rows) < 0.1) for _ in range(n_nodes)]
+    indptr = np.cumsum([0, *(rows.size for rows in held)])
+    lens = rng.standard_normal((n_rows, 2))
+    graph = MapperGraph.build(
+        indptr, np.concatenate(held), np.arange(n_nodes) // 2, lens, indptr[-1] + 20
+    )
+    columns = {
+        "class_id": rng.integers(-1, 9, n_rows).astype(np.int32),
+        "token": rng.integers(-1, 30, n_rows).astype(np.int32),
+        "prediction": rng.integers(0, 9, n_rows).astype(np.int32),
+        "confidence": np.where(rng.random(n_rows) < 0.2, np.nan, rng.random(n_rows)),
+        "input": np.sort(rng.integers(0, 20, n_rows)),
+        "few": rng.integers(0, 3, n_rows),
+    }
+    animals = [*("ant", "<b>bee</b>", "Cat", "concat", "dog"), '"; drop', "emu", "fly", "ünï"]
+    names = {
+        "class_id": animals,
+        "token": [f"word{i}" for i in range(29)] + ["<script>alert(1)</script>"],
+        "prediction": animals[::-1],
+    }
+    with create_store(folder / f"{name}-acts.zarr") as store:
+        layer = store.create_layer("layer1", 7, "float32")
+        layer.append(rng.standard_normal((n_rows, 7)).astype(np.float32))
+    path = folder / f"{name}.zarr"
+    source = {"path": str(folder / f"{name}-acts.zarr"), "layer": "layer1"}
+    save_run(path, graph, lens_values=lens, report={}, columns=columns, names=names, source=source)
+    return path

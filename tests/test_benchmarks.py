@@ -29,6 +29,7 @@ from benchmarks import (  # noqa: E402
     table,
     undecided,
 )
+from benchmarks import summary as summary_benchmark  # noqa: E402
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 NEEDS = {
@@ -517,6 +518,33 @@ class TestFloorNerveMemory:
         assert memory.limit_bytes(1_000_000, 5) == 404_000_000
 
 
+class TestSummary:
+    def test_the_gate_passes_what_is_right(self):
+        graph, known = summary_benchmark.made(2000, 20, 140)
+        known["activations"] = np.random.default_rng(0).random((graph.n_rows, 3)).astype("f2")
+        assert summary_benchmark.problems(graph, known, graph.summarise(**known)) == []
+
+    @pytest.mark.parametrize(
+        ("change", "wrong"),
+        [
+            ({"classes": 1}, ["histograms of nodes", "largest shares", "misclassified shares"]),
+            ({"predictions": 1}, ["misclassified shares"]),
+            ({"activations": 1}, ["mean rows"]),
+        ],
+    )
+    def test_the_gate_can_fail(self, change, wrong):
+        graph, known = summary_benchmark.made(2000, 20, 140)
+        known["activations"] = np.random.default_rng(0).random((graph.n_rows, 3)).astype("f2")
+        other = known | {name: np.roll(known[name], 7, axis=0) for name in change}
+        said = summary_benchmark.problems(graph, known, graph.summarise(**other))
+        assert set(wrong) <= set(said)
+
+    def test_a_graph_of_neighbours(self):
+        graph = summary_benchmark.neighbours_graph(200, 0.1)
+        assert graph.n_nodes == 200
+        assert (graph.edges[:, 2] == 1).all()
+
+
 class TestUndecided:
     def record(self, kind: str, wall: float, **more) -> dict:
         return {
@@ -645,6 +673,7 @@ class TestTable:
             "floor_s", "sgemm_gflops", "over_floor", "memberships", "limit_bytes",
             "times_slower", "pairs_tested", "pairs_undecided", "images", "layers", "plain_s",
             "over_plain", "n_intervals", "beyond_idle_bytes", "ratio", "planning_s",
+            "rows", "classes", "columns",
         )  # fmt: skip
         own = {"budget": {"way": "memory", "budget": None}, "workers": {"way": "process"}}
         own["plan"] = {"planned": {"seconds": {"total": 2.0}}}
@@ -655,5 +684,6 @@ class TestTable:
         text = table.render(tmp_path)
         titles = ("Time over the sgemm floor", "One million rows", "Nerve", "Memory")
         titles += ("A memory budget", "A cluster of two processes", "Plans")
+        titles += ("Summaries and features",)
         for title in (*titles, "Pairs no filter decides", "Capture"):
             assert f"**{title}**" in text

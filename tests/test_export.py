@@ -92,10 +92,11 @@ def test_csv_tables(n_columns, tmp_path, monkeypatch):
 @pytest.mark.parametrize("format", FORMATS)
 def test_existing_output_and_empty_graph(format, tmp_path):
     path = tmp_path / "out"
-    export_graph(empty_graph(), path, format)
+    empty, small = empty_graph(), small_graph()
+    export_graph(empty, path, format, summary=empty.summarise())
     with pytest.raises(StoreError, match="exists"):
-        export_graph(small_graph(), path, format)
-    export_graph(small_graph(), path, format, overwrite=True)
+        export_graph(small, path, format, summary=small.summarise())
+    export_graph(small, path, format, overwrite=True, summary=small.summarise())
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
@@ -108,7 +109,7 @@ def test_csv_keeps_other_files_and_does_not_replace_a_file(tmp_path):
         "edges.csv",
         "memberships.csv",
     }
-    with pytest.raises(StoreError, match="csv needs a directory"):
+    with pytest.raises(StoreError, match="is a file, a directory is required"):
         export_graph(small_graph(), tmp_path / "mine.txt", "csv", overwrite=True)
 
 

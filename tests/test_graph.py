@@ -159,7 +159,7 @@ def test_the_comparison_of_contents_can_fail():
 
 
 def test_many_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("topoact_gpu.graph._CHUNK_BYTES", 100)
+    monkeypatch.setattr("topoact_gpu.array_group._CHUNK_BYTES", 100)
     graph = random_graph()
     graph.save(tmp_path / "graph.zarr")
     assert contents(MapperGraph.load(tmp_path / "graph.zarr")) == contents(graph)

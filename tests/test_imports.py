@@ -19,7 +19,7 @@ PACKAGE = "topoact_gpu"
 
 LAYERS = (
     {"errors", "_numba_cache"},
-    {"device", "files", "timing", "room", "progress", "remote"},
+    {"device", "files", "array_group", "timing", "room", "progress", "remote"},
     {"kernels"},
     {
         "rows",
@@ -41,18 +41,22 @@ LAYERS = (
     {"devices", "clusters"},
     {"activations"},
     {"store", "lens", "cover", "neighbours", "knee", "nerve", "nodes", "sample", "cluster"},
-    {"graph", "convert", "plot", "capturing", "capture_state", "capture_writer"},
+    {"lift", "groups", "labels", "selection"},
+    {"graph", "convert", "plot", "summary", "summary_group", "features"},
+    {"capturing", "capture_state", "capture_writer"},
     {"runs", "export"},
-    {"job", "planning"},
+    {"job", "planning", "run_summary"},
     {"pipeline"},
     {"identity"},
     {"mapper"},
+    {"explore"},
     {"cli"},
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 KERNELS_MAY_IMPORT = {"errors", "_numba_cache", "device", "kernels"}
 HEAVY = {
-    *("torch", "triton", "cupy", "cuml", "faiss", "umap", "dask", "distributed", "fastapi"),
+    *("torch", "triton", "cupy", "cuml", "faiss", "umap", "dask", "distributed"),
+    *("fastapi", "starlette", "uvicorn"),
     *("matplotlib", "networkx", "igraph", "kmapper", "pandas", "pyarrow"),
     *("torchvision", "timm", "transformers", "tokenizers", "skimage", "PIL"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,32 @@ def test_a_plan_is_what_the_fit_does(store, budget, eps, monkeypatch):
     assert found.seconds["total"] == pytest.approx(
         sum(value for name, value in found.seconds.items() if name != "total")
     )
+
+
+@pytest.mark.parametrize("stage", ["compute_lens", "prepare", "knee_of"])
+def test_what_only_the_first_call_takes_is_no_work(store, monkeypatch, stage):
+    """A first plan compiles; taken for work, that grew with the rows."""
+    from topoact_gpu import planning
+
+    calls, real = [], getattr(planning, stage)
+
+    def slow_at_first(*args, **kwargs):
+        calls.append(stage)
+        if len(calls) == 1:
+            time.sleep(0.8)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(planning, stage, slow_at_first)
+    found = plan(open_store(store).layer("block"), cover=UniformCover(20, 0.3))
+    assert len(calls) > 1
+    named = {"compute_lens": "lens", "knee_of": "knee"}.get(stage, stage)
+    assert found.seconds[named] < 0.5
+
+
+def test_a_lens_of_all_rows_is_planned_for(store):
+    lens = np.linspace(0, 1, 20_000)
+    layer = open_store(store).layer("block")
+    assert plan(layer, lens=lens, cover=UniformCover(20, 0.3)).memberships > 20_000
 
 
 def test_scratch_is_what_parts_take(tmp_path, store, monkeypatch):

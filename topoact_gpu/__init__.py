@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .errors import ParameterError as ParameterError
     from .errors import StoreError as StoreError
     from .errors import TopoactError as TopoactError
+    from .explore import explore as explore
     from .graph import MapperGraph as MapperGraph
     from .mapper import Mapper as Mapper
     from .sample import Sample as Sample
@@ -44,6 +45,7 @@ _HOME = {
     "CaptureResult": "capturing",
     "load_sample": "sample",
     "Sample": "sample",
+    "explore": "explore",
     "TopoactError": "errors",
     "ParameterError": "errors",
     "DataError": "errors",
@@ -58,7 +60,8 @@ def __getattr__(name: str) -> Any:
     """Load a public name from its module (PEP 562) and keep it."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    home = importlib.import_module(f".{_HOME[name]}", __name__)
+    value = home if name == _HOME[name] else getattr(home, name)  # explore is called itself
     globals()[name] = value
     return value
 

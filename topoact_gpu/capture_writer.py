@@ -258,6 +258,7 @@ def _make_store(path: Path, plan: Plan, state: dict[str, Any], *, overwrite: boo
         "data": settings["data"],
         "label_names": plan.inputs.class_names,
         "output_names": plan.model.class_names,
+        "folder": os.getcwd(),  # relative paths of the data count from here
     }
     check_absent(path, overwrite=overwrite)
     with temporary_sibling(path) as temporary:

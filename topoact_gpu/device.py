@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from topoact_gpu.errors import ParameterError
 
 __all__ = [
+    "Stopped",
     "Team",
     "available_threads",
     "interpreted",
@@ -22,6 +24,7 @@ __all__ = [
     "resolve_device",
     "resolve_threads",
     "single_threaded_blas",
+    "stopped_by",
 ]
 
 T = TypeVar("T")
@@ -152,6 +155,23 @@ def single_threaded_blas() -> Iterator[None]:
         yield
 
 
+class Stopped(BaseException):
+    """Work was given up because `stopped_by` said so; nothing is wrong with it."""
+
+
+_ASKED: ContextVar[threading.Event | None] = ContextVar("topoact_stop", default=None)
+
+
+@contextmanager
+def stopped_by(asked: threading.Event) -> Iterator[None]:
+    """Teams of this thread give up with `Stopped` soon after the event is set, as with Ctrl-C."""
+    before = _ASKED.set(asked)
+    try:
+        yield
+    finally:
+        _ASKED.reset(before)
+
+
 class Team:
     """A fixed number of threads that run compiled code, and a flag that stops them.
 
@@ -213,7 +233,10 @@ class Team:
 
     def _watch(self, futures: list[Future[T]], done: Callable[[int], None] | None) -> None:
         pending = set(futures)
+        asked = _ASKED.get()
         while pending:
+            if asked is not None and asked.is_set():
+                raise Stopped
             finished, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
             for future in finished:
                 future.result()

@@ -5,22 +5,30 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from topoact_gpu import convert
-from topoact_gpu.errors import ParameterError, StoreError
+from topoact_gpu.errors import ParameterError, StoreError, TopoactError
 from topoact_gpu.files import os_errors, replaced_directory, replaced_file
 from topoact_gpu.graph import MapperGraph
 
+if TYPE_CHECKING:
+    from topoact_gpu.summary import Summary
+
 __all__ = ["FORMATS", "export_graph"]
 
-FORMATS = ("node-link", "kmapper", "graphml", "gexf", "csv", "png")
+FORMATS = (
+    *("node-link", "kmapper", "graphml", "gexf", "csv", "png"),
+    *("summary-csv", "summary-parquet"),
+)
 _MEMBERSHIPS_AT_ONCE = 200_000
 _PNG_INCHES, _PNG_DPI = (12, 7.5), 150
 
@@ -35,6 +43,7 @@ def export_graph(
     label_names: Mapping[Any, str] | ArrayLike | None = None,
     activations: Any = None,
     color: ArrayLike | None = None,
+    summary: Summary | None = None,
 ) -> None:
     """Write a graph for another program.
 
@@ -42,21 +51,28 @@ def export_graph(
     ----------
     graph : MapperGraph
     path : path
-        File to write; for ``csv`` a directory.
+        File to write; for ``csv`` and summaries a directory.
     format : str
         ``node-link`` (TopoAct's JSON), ``kmapper`` (KeplerMapper's dict as JSON), ``graphml``,
-        ``gexf``, ``csv`` (``nodes.csv``, ``edges.csv``, ``memberships.csv``) or ``png``.
+        ``gexf``, ``csv`` (``nodes.csv``, ``edges.csv``, ``memberships.csv``), ``png``, or
+        ``summary-csv`` and ``summary-parquet``: the tables of
+        `topoact_gpu.summary.summary_tables` as ``nodes.csv``, ``edges.csv``, ``classes.csv``,
+        ``coverage.csv`` and ``intervals.csv``, or ``.parquet``.
     overwrite : bool
-        Replace what is there; of a directory, these three files only.
+        Replace what is there; of a directory, these files only.
     labels, label_names, activations
         For ``node-link``: see `topoact_gpu.convert.to_node_link`.
     color : float[n_nodes], optional
         For ``png``: see `topoact_gpu.plot.plot_graph`.
+    summary : Summary, optional
+        For the summary's formats; by default that of the run which the graph was loaded from.
 
     Raises
     ------
     ParameterError
-        There is no such format.
+        There is no such format, or no summary.
+    TopoactError
+        ``summary-parquet`` without pyarrow.
     StoreError
         Something is there already, or it cannot be written; nothing is left half-written.
     """
@@ -64,7 +80,11 @@ def export_graph(
         raise ParameterError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     path = Path(path)
     if format == "csv":
-        _export_csv(graph, path, overwrite=overwrite)
+        _write_folder(path, _csv_files(graph), overwrite=overwrite)
+        return
+    if format.startswith("summary-"):
+        files = _summary_files(graph, summary or graph.saved_summary, format)
+        _write_folder(path, files, overwrite=overwrite)
         return
     writers: dict[str, Callable[[Path], None]] = {
         "node-link": lambda file: _write_json(
@@ -169,30 +189,73 @@ def _records(columns: dict[str, NDArray[Any]]) -> Iterable[dict[str, Any]]:
         yield dict(zip(columns, values, strict=True))
 
 
-def _export_csv(graph: MapperGraph, path: Path, *, overwrite: bool) -> None:
-    """Write the three tables to a new directory, or over those in one that is there."""
-    tables: dict[str, Callable[[TextIO], None]] = {
-        "nodes.csv": lambda file: _write_columns(
-            file, {"node": np.arange(graph.n_nodes), **convert.node_columns(graph)}
-        ),
-        "edges.csv": lambda file: _write_columns(file, convert.edge_columns(graph)),
-        "memberships.csv": lambda file: _write_memberships(file, graph),
+_Files = dict[str, Callable[[Path], None]]
+
+
+def _csv_files(graph: MapperGraph) -> _Files:
+    """Nodes, edges and memberships."""
+    nodes = {"node": np.arange(graph.n_nodes), **convert.node_columns(graph)}
+    return {
+        "nodes.csv": _as_text(partial(_write_columns, columns=nodes)),
+        "edges.csv": _as_text(partial(_write_columns, columns=convert.edge_columns(graph))),
+        "memberships.csv": _as_text(partial(_write_memberships, graph=graph)),
     }
+
+
+def _summary_files(graph: MapperGraph, summary: Summary | None, format: str) -> _Files:
+    """The tables of a summary."""
+    from topoact_gpu.summary import summary_tables
+
+    if summary is None:
+        raise ParameterError(
+            f"{format} needs a summary, and this graph is of no run that has one; "
+            "write it: topoact summary RUN"
+        )
+    tables = summary_tables(graph, summary)
+    if format == "summary-csv":
+        return {
+            f"{name}.csv": _as_text(partial(_write_columns, columns=columns))
+            for name, columns in tables.items()
+        }
+    _check_pyarrow()
+    return {f"{name}.parquet": partial(_write_parquet, columns) for name, columns in tables.items()}
+
+
+def _check_pyarrow() -> None:
+    if find_spec("pyarrow") is None:
+        raise TopoactError(
+            "summary-parquet needs pyarrow, which is not installed: "
+            "pip install 'topoact-gpu[parquet]', or export as summary-csv"
+        )
+
+
+def _write_parquet(columns: dict[str, NDArray[Any]], path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(columns), path)
+
+
+def _write_folder(path: Path, files: _Files, *, overwrite: bool) -> None:
+    """Write files to a new directory, or over those in one that is there."""
     if path.is_dir() and overwrite:
-        for name, write in tables.items():
+        for name, write in files.items():
             with replaced_file(path / name, overwrite=True) as temporary:
-                _write_table(temporary, write)
+                write(temporary)
         return
     if path.exists() and overwrite:
-        raise StoreError(f"{path} is a file, csv needs a directory; choose another name")
+        raise StoreError(f"{path} is a file, a directory is required; choose another name")
     with replaced_directory(path, overwrite=False) as folder, os_errors(f"writing {path}"):
-        for name, write in tables.items():
-            _write_table(folder / name, write)
+        for name, write in files.items():
+            write(folder / name)
 
 
-def _write_table(path: Path, write: Callable[[TextIO], None]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        write(file)
+def _as_text(write: Callable[[TextIO], None]) -> Callable[[Path], None]:
+    def to_file(path: Path) -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            write(file)
+
+    return to_file
 
 
 def _write_columns(file: TextIO, columns: dict[str, NDArray[Any]]) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -16,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from topoact_gpu import nodes
+from topoact_gpu.array_group import check_version, read_arrays, read_errors, write_arrays
 from topoact_gpu.errors import ParameterError, StoreError
 from topoact_gpu.files import read_format, replaced_directory, to_jsonable
 from topoact_gpu.interop import to_kind
@@ -24,13 +22,13 @@ from topoact_gpu.nerve import RowNodes, nerve, transpose
 if TYPE_CHECKING:
     from topoact_gpu.backend import Backend
     from topoact_gpu.cover import CoverElements
+    from topoact_gpu.summary import Summary
 
 __all__ = ["FORMAT", "VERSION", "MapperGraph", "read_graph_group", "write_graph_group"]
 
 FORMAT = "topoact-gpu/graph"
 VERSION = 1
 _RUN_FORMAT = "topoact-gpu/run"
-_CHUNK_BYTES = 32_000_000
 _ARRAYS = {
     "indptr": np.int64,
     "rows": np.int64,
@@ -43,6 +41,7 @@ _ARRAYS = {
     "lens_max": np.float64,
     "interval_id": np.int64,
 }
+_OPTIONAL = {"interval_offered": np.int64}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,6 +66,10 @@ class MapperGraph:
         Mean, standard deviation, least and greatest lens value of the node's rows.
     interval_id : int64[n_elements]
         Numbers of all cover elements that hold rows, those without a node included.
+    interval_offered : int64[n_elements] or None
+        Rows of each of them; None where nobody said (graphs of earlier releases).
+    run : Path or None
+        The run that the graph was loaded from.
     n_rows : int
         Rows of the data.
     n_offered : int
@@ -90,10 +93,13 @@ class MapperGraph:
     n_offered: int
     parameters: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    interval_offered: NDArray[np.int64] | None = None
+    run: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, dtype in _ARRAYS.items():
-            object.__setattr__(self, name, _frozen(getattr(self, name), dtype))
+        for name, dtype in (*_ARRAYS.items(), *_OPTIONAL.items()):
+            if name in _ARRAYS or getattr(self, name) is not None:
+                object.__setattr__(self, name, _frozen(getattr(self, name), dtype))
         object.__setattr__(self, "higher", tuple(_frozen(s, np.int64) for s in self.higher))
 
     @classmethod
@@ -165,6 +171,7 @@ class MapperGraph:
             n_offered=int(n_offered),
             parameters=to_jsonable(dict(parameters or {})),
             provenance=to_jsonable(dict(provenance or {})),
+            interval_offered=None if elements is None else elements.sizes,
         )
 
     def __repr__(self) -> str:
@@ -350,13 +357,13 @@ class MapperGraph:
                 f"{path} must be a graph or run of topoact-gpu, "
                 f"{f'it is a {found!r}' if found else 'it is neither'}; check the path"
             )
-        with _read_errors(str(path)):
+        with read_errors(str(path)):
             group = zarr.open_group(path, mode="r", zarr_format=3)
         if found == _RUN_FORMAT:
-            with _read_errors(str(path)):
-                _check_version(group, _RUN_FORMAT, str(path))
+            with read_errors(str(path)):
+                check_version(group, _RUN_FORMAT, VERSION, str(path))
                 group = _subgroup(group, "graph")
-        return read_graph_group(group, cls)
+        return read_graph_group(group, cls, run=path if found == _RUN_FORMAT else None)
 
     def to_networkx(self) -> Any:
         """Return a ``networkx.Graph``; see `topoact_gpu.convert.to_networkx`."""
@@ -388,11 +395,71 @@ class MapperGraph:
 
         return convert.to_kmapper(self)
 
+    @cached_property
+    def saved_summary(self) -> Summary | None:
+        """The summary in the run that the graph was loaded from; None where there is none."""
+        from topoact_gpu import summary_group
+
+        return None if self.run is None else summary_group.load_summary(self.run)
+
+    def summarise(self, **options: Any) -> Summary:
+        """Summarise nodes and edges from all of their rows; see `topoact_gpu.summary.summarise`."""
+        from topoact_gpu import summary
+
+        return summary.summarise(self, **options)
+
+    def summary_table(
+        self, summary: Summary | None = None, **options: Any
+    ) -> dict[str, NDArray[Any]]:
+        """Return the summary of the nodes as columns, ready for ``pandas.DataFrame(...)``.
+
+        Parameters
+        ----------
+        summary : Summary, optional
+            By default that of the run which the graph was loaded from, if it has one.
+        **options
+            As for `summarise`; with any, the summary is computed.
+
+        Returns
+        -------
+        dict of str to [n_nodes]
+            See `topoact_gpu.summary.summary_table`. Without a summary and without options only
+            sizes, lens values, degrees and components are known, the rest is NaN.
+        """
+        from topoact_gpu.summary import summary_table
+
+        if summary is None:
+            summary = None if options else self.saved_summary
+        return summary_table(self, summary or self.summarise(**options))
+
     def plot(self, ax: Any = None, color: ArrayLike | None = None) -> Any:
         """Draw the graph with matplotlib; see `topoact_gpu.plot.plot_graph`."""
         from topoact_gpu import plot
 
         return plot.plot_graph(self, ax=ax, color=color)
+
+    def explore(
+        self,
+        labels: ArrayLike | None = None,
+        *,
+        label_names: Iterable[str] | None = None,
+        lens_values: ArrayLike | None = None,
+        activations: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Show the graph in the explorer; see `topoact_gpu.explore.notebook.explore`."""
+        from importlib import import_module
+
+        # by its name, for the explorer stands on the graph and no import here may say otherwise
+        notebook = import_module("topoact_gpu.explore.notebook")
+        return notebook.explore(
+            self,
+            labels=labels,
+            label_names=label_names,
+            lens_values=lens_values,
+            activations=activations,
+            **options,
+        )
 
 
 def write_graph_group(group: Any, graph: MapperGraph) -> None:
@@ -409,13 +476,9 @@ def write_graph_group(group: Any, graph: MapperGraph) -> None:
     never read as a graph.
     """
     arrays = {name: getattr(graph, name) for name in _ARRAYS}
+    arrays |= {k: v for k in _OPTIONAL if (v := getattr(graph, k)) is not None}
     arrays |= {f"higher_{k}": simplices for k, simplices in enumerate(graph.higher, start=2)}
-    for name, array in arrays.items():
-        rows_a_chunk = max(_CHUNK_BYTES // max(array[:1].nbytes, 1), 1)
-        chunks = (max(min(array.shape[0], rows_a_chunk), 1), *(max(n, 1) for n in array.shape[1:]))
-        target = group.create_array(name, shape=array.shape, dtype=array.dtype, chunks=chunks)
-        if array.size:
-            target[...] = array
+    checksums = write_arrays(group, arrays)
     group.attrs.update(
         {
             "n_rows": graph.n_rows,
@@ -423,19 +486,21 @@ def write_graph_group(group: Any, graph: MapperGraph) -> None:
             "max_dimension": 1 + len(graph.higher),
             "parameters": to_jsonable(graph.parameters),
             "provenance": to_jsonable(graph.provenance),
-            "checksums": {name: _checksum(array) for name, array in arrays.items()},
+            "checksums": checksums,
             "format": FORMAT,
             "version": VERSION,
         }
     )
 
 
-def read_graph_group(group: Any, cls: type[Any] = MapperGraph) -> Any:
+def read_graph_group(group: Any, cls: type[Any] = MapperGraph, *, run: Path | None = None) -> Any:
     """Read the graph that `write_graph_group` wrote.
 
     Parameters
     ----------
     group : zarr.Group
+    run : Path, optional
+        The run that it is a part of.
 
     Returns
     -------
@@ -447,34 +512,21 @@ def read_graph_group(group: Any, cls: type[Any] = MapperGraph) -> Any:
         The group is damaged, foreign or of a newer version.
     """
     where = str(group.store_path)
-    _check_version(group, FORMAT, where)
-    with _read_errors(where):
+    check_version(group, FORMAT, VERSION, where)
+    with read_errors(where):
         attributes = dict(group.attrs)
         higher = [f"higher_{k}" for k in range(2, attributes["max_dimension"] + 1)]
-        arrays = {name: np.asarray(group[name][...]) for name in (*_ARRAYS, *higher)}
-        for name, array in arrays.items():
-            if _checksum(array) != attributes["checksums"][name]:
-                raise StoreError(
-                    f"{where} is damaged: {name} is not what was written; make it anew"
-                )
+        optional = [name for name in _OPTIONAL if name in attributes["checksums"]]
+        names = (*_ARRAYS, *optional, *higher)
+        arrays = read_arrays(group, names)
         graph = cls(
-            **{name: arrays[name] for name in _ARRAYS},
+            **{name: arrays[name] for name in (*_ARRAYS, *optional)},
             higher=tuple(arrays[name] for name in higher),
             **{k: attributes[k] for k in ("n_rows", "n_offered", "parameters", "provenance")},
+            run=run,
         )
     _check_shapes(graph, where)
     return graph
-
-
-def _check_version(group: Any, expected: str, where: str) -> None:
-    """Check the format and version attributes of a group."""
-    found, version = group.attrs.get("format"), group.attrs.get("version")
-    if found != expected:
-        raise StoreError(f"{where} must have format {expected!r}, got {found!r}; check the path")
-    if not isinstance(version, int) or version > VERSION:
-        raise StoreError(
-            f"{where} has version {version!r}, this topoact-gpu reads up to {VERSION}; upgrade it"
-        )
 
 
 def _check_shapes(graph: MapperGraph, where: str) -> None:
@@ -487,6 +539,9 @@ def _check_shapes(graph: MapperGraph, where: str) -> None:
         and all(s.shape[:1] == (n_nodes,) for s in (graph.node_lens, graph.lens_std))
         and graph.indptr[0] == 0
         and graph.indptr[-1] == graph.rows.size
+        and (
+            graph.interval_offered is None or graph.interval_offered.size == graph.interval_id.size
+        )
     )
     if not fits:
         raise StoreError(f"{where} is damaged: its arrays do not belong together; make it anew")
@@ -500,24 +555,6 @@ def _subgroup(group: Any, name: str) -> Any:
     if not isinstance(found, zarr.Group):
         raise KeyError(name)
     return found
-
-
-@contextmanager
-def _read_errors(where: str) -> Iterator[None]:
-    """Turn what zarr raises on missing or damaged files into a one-line `StoreError`."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise StoreError(f"{where} is incomplete or damaged ({reason}); make it anew") from error
-
-
-def _checksum(array: NDArray[Any]) -> int:
-    """Return the CRC-32 of shape and bytes: zarr reads a missing chunk as zeros without a word."""
-    header = json.dumps([list(array.shape), array.dtype.str]).encode()
-    return zlib.crc32(np.ascontiguousarray(array).data, zlib.crc32(header))
 
 
 def _frozen(values: Any, dtype: Any) -> NDArray[Any]:

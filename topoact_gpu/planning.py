@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from topoact_gpu.cluster import DBSCAN, OWN_METRICS, knee_of
 from topoact_gpu.cover import CoverElements, UniformCover
 from topoact_gpu.cpu import CpuBackend
 from topoact_gpu.device import Team, resolve_budget, resolve_threads, single_threaded_blas
-from topoact_gpu.errors import ParameterError
+from topoact_gpu.errors import DataError, ParameterError
 from topoact_gpu.intervals import Crew
 from topoact_gpu.lens import compute_lens
 from topoact_gpu.prepare import prepare
@@ -40,7 +40,7 @@ _SECONDS = 5.0
 """What looking may take, about: for reading, and again for clustering."""
 _BLOCK_BYTES, _LOOK_BYTES = 2**23, (2**26, 2**28)
 """Of the rows that are looked at: in one place, and altogether, least and most."""
-_KNEE_SAMPLE = 1000
+_WARM_ROWS = 2000
 _NERVE_SECONDS = 2e-7
 """Of a membership, measured on 7 million of them."""
 _FEWEST = 500
@@ -171,6 +171,7 @@ class _Look:
             way = "bucketed on disk" if isinstance(data, Streamed) else data.where
             sample = self._sample(data)
             share = sample.rows.n_rows / self.rows.n_rows
+            self._warm_up(sample)
             values, seconds = _timed(
                 lambda: compute_lens(self.lens, sample, self.backend, self.seed)
             )
@@ -213,15 +214,36 @@ class _Look:
         array = np.concatenate(blocks).astype(float_dtype(rows.dtype), copy=False)
         return Resident(Rows(array.shape, array.dtype, array=array), array, data.where)
 
+    def _warm_up(self, sample: Resident) -> None:
+        """Run every stage on a few rows: what the first call compiles and loads is not work.
+
+        Without it a first plan takes compiling for reading, and scales it up with the rows.
+        """
+        array = sample.rows.block(0, _WARM_ROWS).astype(float_dtype(sample.rows.dtype), copy=False)
+        few = Resident(Rows(array.shape, array.dtype, array=array), array, sample.where)
+        named = isinstance(self.lens, str)  # others may want all rows
+        values = compute_lens(self.lens if named else "l2norm", few, self.backend, self.seed)
+        elements = (self.cover if named else UniformCover(5, 0.3)).fit(values)
+        prepared = self._prepared(few)()
+        if elements.n_elements:
+            crew = self._crew_at(1.0, prepared, elements)
+            _cluster(crew, self.backend.team.solo(), int(elements.sizes.argmax()))
+        if isinstance(self.clusterer.eps, str):
+            with suppress(DataError):  # so few rows may show no knee
+                self._knee(prepared)
+
     def _crew(self, sample: Resident, elements: CoverElements) -> Crew:
         """What clusters elements of the sample, at the eps of the fit."""
         prepared, self.seconds["prepare"] = _timed(self._prepared(sample))
         eps = self.clusterer.eps
         if isinstance(eps, str):
             eps = self._knee(prepared)
+        return self._crew_at(float(eps), prepared, elements)
+
+    def _crew_at(self, eps: float, prepared: Prepared, elements: CoverElements) -> Crew:
         return Crew(
             prepared, elements.element_rows, elements.sizes,
-            np.full(elements.n_elements, float(eps)), int(self.clusterer.min_samples),
+            np.full(elements.n_elements, eps), int(self.clusterer.min_samples),
             max(self.budget // 2, 2**22), self.backend.team,
         )  # fmt: skip
 

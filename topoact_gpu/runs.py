@@ -6,6 +6,7 @@ Format ``topoact-gpu/run``, version 1::
       graph             the graph, as MapperGraph.save writes it
       lens              float64[n_rows, k]
       rows/<column>     [n_rows], one value a row
+      summary           written afterwards, see `topoact_gpu.summary_group`; may be missing
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .files import read_format, replaced_directory, to_jsonable
 from .graph import MapperGraph, read_graph_group, write_graph_group
 from .store import check_version, encode_names
 
-__all__ = ["FORMAT", "Run", "load_run", "run_settings", "save_run"]
+__all__ = ["FORMAT", "Run", "coded_columns", "load_run", "run_settings", "save_run"]
 
 FORMAT = "topoact-gpu/run"
 VERSION = 1
@@ -104,7 +105,7 @@ def save_run(
     lens = np.asarray(lens_values, dtype=np.float64)
     lens = lens.reshape(len(lens), -1)
     kept_names = {name: list(values) for name, values in (names or {}).items()}
-    coded = _coded_columns(columns or {}, kept_names, graph.n_rows)
+    coded = coded_columns(columns or {}, kept_names, graph.n_rows)
     if len(lens) != graph.n_rows:
         raise DataError(f"lens_values has {len(lens):,} rows, the graph has {graph.n_rows:,}")
     with replaced_directory(path, overwrite=overwrite) as temporary:
@@ -156,7 +157,7 @@ def load_run(path: str | Path) -> Run:
     try:
         rows: Any = group["rows"]
         return Run(
-            graph=read_graph_group(group["graph"]),
+            graph=read_graph_group(group["graph"], run=path),
             lens_values=_read(group["lens"]),
             report=attributes["report"],
             columns={name: _read(array) for name, array in sorted(rows.arrays())},
@@ -182,9 +183,10 @@ def run_settings(path: Path) -> dict[str, Any] | None:
     return settings if isinstance(settings, dict) else None
 
 
-def _coded_columns(
+def coded_columns(
     columns: Mapping[str, ArrayLike], names: dict[str, list[str]], n_rows: int
 ) -> dict[str, NDArray[Any]]:
+    """Row columns as numbers; strings become codes, with ``names`` (added to) saying which."""
     coded = {}
     for name, values in columns.items():
         array = np.asarray(values)

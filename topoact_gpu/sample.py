@@ -8,9 +8,35 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sample", "load_sample"]
+__all__ = ["PREPROCESSING", "RECEPTIVE_FIELD", "Sample", "load_sample"]
 
 _FILE = "lite0_block10.npz"
+
+PREPROCESSING = {
+    "channels": "RGB",
+    "short_side": 480,
+    "multiple": 32,
+    "resampling": "bicubic",
+    "mean": 127.0,
+    "scale": 128.0,
+}
+"""What scripts/make_sample.py does to a photograph."""
+
+# Measured by ``receptive_fields(module, image, ["_blocks.10"])`` of topoact_gpu.activations on
+# photographs of four sizes, as make_sample.py feeds them: the same in all, and exact. Only height
+# and width, at which boxes end, are those of the photograph; here they are a square one's.
+RECEPTIVE_FIELD = {
+    "stride_y": 16,
+    "stride_x": 16,
+    "size_y": 339,
+    "size_x": 339,
+    "offset_y": -154,
+    "offset_x": -154,
+    "height": 480,
+    "width": 480,
+    "kind": "exact",
+}
+"""The box of pixels that a row of the sample sees, as a capture records it."""
 
 _DESCRIPTION = """\
 EfficientNet-Lite0, trained on ImageNet, output of block 10: one row per position of the feature

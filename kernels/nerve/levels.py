@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from topoact_gpu.device import Team
 
-__all__ = ["RowNodes", "Simplices", "edges", "extend", "row_nodes", "vertices", "with_rows"]
+__all__ = [
+    "RowNodes", "Simplices", "edges", "extend", "in_ranges", "row_nodes", "vertices", "with_rows",
+]
 
 _Ints = NDArray[np.int64]
 _ROWS_A_BLOCK = 2**17
@@ -99,7 +101,7 @@ def extend(level: Simplices, held: RowNodes, minimum: int, team: Team) -> _Ints:
             parts.append(part[:n_found])
         return parts
 
-    found = _in_ranges(extended, level, team)
+    found = in_ranges(extended, level.indptr, team)
     return np.concatenate([np.empty((0, 3), np.int64), *itertools.chain(*found)])
 
 
@@ -120,14 +122,13 @@ def with_rows(
             start, stop,
         )  # fmt: skip
 
-    _in_ranges(gather, level, team)
+    in_ranges(gather, level.indptr, team)
     return Simplices(nodes, out_indptr, out)
 
 
-def _in_ranges(function: Callable[[int, int], Any], level: Simplices, team: Team) -> list[Any]:
-    """Call ``function(start, stop)`` for ranges of simplices with about equally many rows."""
-    n_simplices = level.indptr.size - 1
-    n_ranges = 8 * team.n_threads if team.n_threads > 1 else 1
-    shares = np.linspace(0, level.rows.size, n_ranges + 1)[1:-1]
-    cuts = np.unique([0, *np.searchsorted(level.indptr, shares), n_simplices]).tolist()
+def in_ranges(function: Callable[[int, int], Any], indptr: _Ints, team: Team) -> list[Any]:
+    """Call ``function(start, stop)`` for ranges of lists (CSR) that are about equally long."""
+    n_lists, n_ranges = indptr.size - 1, 8 * team.n_threads if team.n_threads > 1 else 1
+    shares = np.linspace(0, indptr[-1], n_ranges + 1)[1:-1]
+    cuts = np.unique([0, *np.searchsorted(indptr, shares), n_lists]).tolist()
     return team.map(lambda cut: function(*cut), itertools.pairwise(cuts))

@@ -44,7 +44,8 @@ class Block:
     layers : dict of str to LayerRows
     inputs : list of dict
         For each input that could be read: ``input``, ``id``, ``class_id``, what the source says
-        of it, its text, and the network's ``prediction``, ``confidence`` and ``correct``.
+        of it, its text or the ``size`` of its picture, and the network's ``prediction``,
+        ``confidence`` and ``correct``.
     thumbnails : dict of int to bytes
         JPEG by number of the input.
     unreadable : list of (id, reason)

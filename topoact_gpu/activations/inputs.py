@@ -23,7 +23,7 @@ from .shards import open_tar
 from .tables import CsvTexts, JsonTexts
 from .text import Descriptions, TextLines, TextRecord
 
-__all__ = ["Entry", "Inputs", "TextRecord", "UnreadableInput", "open_inputs"]
+__all__ = ["Entry", "Inputs", "TextRecord", "UnreadableInput", "open_inputs", "parse_spec"]
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def open_inputs(
 
 
 def _open_spec(spec: str, options: dict[str, Any]) -> Inputs:
-    name, rest, written = _parse(spec)
+    name, rest, written = parse_spec(spec)
     if twice := sorted(set(written) & set(options)):
         raise ParameterError(f"{', '.join(twice)} stands in {spec!r} and beside it; give it once")
     source, options = _SOURCES[name], written | options
@@ -151,7 +151,7 @@ def _open_spec(spec: str, options: dict[str, Any]) -> Inputs:
     return source.open(rest, **options)
 
 
-def _parse(spec: str) -> tuple[str, str, dict[str, Any]]:
+def parse_spec(spec: str) -> tuple[str, str, dict[str, Any]]:
     """Split ``name:REST?options``; a path alone gets the name that fits it."""
     options: dict[str, Any] = {}
     # the "?" of a pattern is followed by no "name="

@@ -213,6 +213,8 @@ def describe(plan: Plan, known: Known) -> list[dict[str, Any]]:
         line: dict[str, Any] = {"id": known.ids[at]}
         line |= {name: values[at].item() for name, values in known.columns.items()}
         line |= plan.inputs.entry(read.number).columns
+        if read.size is not None:
+            line["size"] = list(read.size)
         if plan.model.kind == "text":
             line["text"] = read.value.text
         described.append(line)

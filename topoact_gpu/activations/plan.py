@@ -152,6 +152,8 @@ class Read:
     value: Any
     """Tensor[C, H, W], or a TextRecord."""
     small: bytes | None = None
+    size: tuple[int, int] | None = None
+    """Height and width of the picture, where there is one."""
 
 
 def read_input(plan: Plan, number: int) -> Read | UnreadableInput:
@@ -169,7 +171,7 @@ def read_input(plan: Plan, number: int) -> Read | UnreadableInput:
             "the model (load_model), or a data set of float tensors"
         )
     small = thumbnail(loaded) if plan.thumbnails else None
-    return Read(number, plan.model.preprocess(loaded), small)
+    return Read(number, plan.model.preprocess(loaded), small, (loaded.height, loaded.width))
 
 
 def example_of(plan: Plan, read: Read) -> Any:

@@ -19,7 +19,7 @@ from .entries import Entry, Inputs, PackedStrings, fingerprint, number_labels, r
 from .images import IMAGE_SUFFIXES
 from .pixels import decode_image, pillow
 
-__all__ = ["TarImages", "open_tar"]
+__all__ = ["TarImages", "open_tar", "short_names"]
 
 _LABEL_SUFFIXES = (".cls", ".json")
 _MAX_LABEL_BYTES = 1 << 20
@@ -54,7 +54,7 @@ class TarImages(Inputs):
 
     def __init__(self, shards: list[Path], found: list[list[tuple[_Member, str | None]]]) -> None:
         pillow()
-        self._shards, self._names = shards, _short_names(shards)
+        self._shards, self._names = shards, short_names(shards)
         flat = [(number, *pair) for number, part in enumerate(found) for pair in part]
         self._shard = np.array([number for number, _, _ in flat], dtype=np.int32)
         self._members = PackedStrings(_encoded(member.name) for _, member, _ in flat)
@@ -191,7 +191,7 @@ def _folder(member: _Member) -> str | None:
     return member.name.rpartition("/")[0].rpartition("/")[2] or None
 
 
-def _short_names(shards: list[Path]) -> list[str]:
+def short_names(shards: list[Path]) -> list[str]:
     """Paths of the archives from the folder that holds all of them."""
     parents = [os.path.abspath(path.parent) for path in shards]
     root = os.path.commonpath(parents)

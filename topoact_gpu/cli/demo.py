@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from .console import JsonOption, Printer, ProgressBars, QuietOption, graph_rows, graph_summary
 from .mapper import eps_text, eps_used
+from .summary import NoSummaryOption, write_after
 
 if TYPE_CHECKING:
     from ..mapper import Mapper
@@ -27,6 +29,7 @@ def demo(
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Do not open the picture.")
     ] = False,
+    no_summary: NoSummaryOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -47,6 +50,9 @@ def demo(
     _timed(stages, "import", _write_store, store_path)
     estimator = _fit(store_path, run_path, quiet)
     stages.update({k: v["seconds"] for k, v in estimator.report_["stages"].items()})
+    if not no_summary:
+        summarised = partial(write_after, label=None, threads=None, printer=printer)
+        _timed(stages, "summary", summarised, run_path)
     drawn = _timed(stages, "draw", _draw, estimator, picture, printer)
     summary = graph_summary(estimator.graph_)
     summary = {"rows": summary.pop("rows"), "columns": estimator.report_["n_cols"], **summary}
@@ -78,18 +84,25 @@ def _timed(stages: dict[str, float], name: str, function: Any, *args: Any, **opt
 
 def _write_store(path: Path) -> None:
     from ..files import check_absent, move_into_place, os_errors, temporary_sibling
-    from ..sample import load_sample
+    from ..sample import PREPROCESSING, RECEPTIVE_FIELD, load_sample
     from ..store import create_store
 
     sample = load_sample()
     check_absent(path, overwrite=True)
     with os_errors(f"writing {path}"), temporary_sibling(path) as temporary:
-        with create_store(temporary / "acts.zarr", description=sample.description) as store:
+        about: dict[str, Any] = {
+            "model": {"spec": "efficientnet-lite0", "preprocessing": PREPROCESSING},
+            # the photographs are in other packages; the column says which one a row is from
+            "data": {"spec": "skimage:photos", "kind": "image", "column": "photo"},
+        }
+        made = temporary / "acts.zarr"
+        with create_store(made, description=sample.description, **about) as store:
             layer = store.create_layer(
                 LAYER,
                 sample.activations.shape[1],
                 sample.activations.dtype,
                 names={"photo": sample.photo_names},
+                receptive_field=RECEPTIVE_FIELD,
             )
             layer.append(sample.activations, photo=sample.photo, y=sample.y, x=sample.x)
         move_into_place(store.path, path)
@@ -120,6 +133,7 @@ def _draw(estimator: Mapper, picture: Path, printer: Printer) -> bool:
 def _next_steps(store: Path, run: Path) -> list[tuple[str, str]]:
     return [
         ("look again", f"topoact info {run}"),
+        ("what nodes hold", f"topoact summary {run}"),
         ("another lens", f"topoact mapper {store} --lens pca:1 --out {run.with_name('pca.zarr')}"),
         (
             "other programs",

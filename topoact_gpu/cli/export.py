@@ -22,17 +22,24 @@ _ENDINGS = {
     "gexf": ".gexf",
     "csv": "_csv",
     "png": ".png",
+    "summary-csv": "_summary_csv",
+    "summary-parquet": "_summary_parquet",
 }
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run or a graph.")],
     format: Annotated[
-        str, typer.Option(help="node-link, kmapper, graphml, gexf, csv or png.")
+        str,
+        typer.Option(
+            help="node-link, kmapper, graphml, gexf, csv, png, summary-csv or summary-parquet."
+        ),
     ] = "node-link",
     out: Annotated[
         Path | None,
-        typer.Option(help="The file to write (csv: a folder). Default: beside the run."),
+        typer.Option(
+            help="The file to write (csv and summaries: a folder). Default: beside the run."
+        ),
     ] = None,
     labels: Annotated[
         str | None,
@@ -50,7 +57,8 @@ def export(
 ) -> None:
     """Export the graph of a run to other programs.
 
-    node-link is TopoAct's JSON; kmapper is KeplerMapper's; csv is a folder of three tables.
+    node-link is TopoAct's JSON; kmapper is KeplerMapper's; csv is a folder of three tables;
+    summary-csv and summary-parquet are one of the summary's, see 'topoact summary'.
 
     Examples:
 

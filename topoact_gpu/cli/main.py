@@ -12,11 +12,14 @@ from typer.core import TyperGroup
 from ..errors import TopoactError
 from .capture import capture, layers
 from .demo import demo
+from .explore import explore
 from .export import export
 from .import_data import import_data
 from .info import info
 from .mapper import mapper
 from .plan import plan
+from .project import project
+from .summary import summary
 
 __all__ = ["app"]
 
@@ -85,6 +88,8 @@ def root(
 
     A graph of them:       [bold]topoact mapper acts.zarr --out run.zarr[/bold]
 
+    In the browser:        [bold]topoact explore run.zarr[/bold]
+
     To other programs:     [bold]topoact export run.zarr --format graphml --out graph.graphml[/bold]
     """
 
@@ -94,6 +99,9 @@ app.command()(layers)
 app.command("import")(import_data)
 app.command()(mapper)
 app.command()(plan)
+app.command()(project)
 app.command()(info)
+app.command()(explore)
+app.command()(summary)
 app.command()(export)
 app.command()(demo)

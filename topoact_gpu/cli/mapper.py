@@ -17,6 +17,7 @@ from .console import (
     stage_rows,
 )
 from .options import clusterer_of, cover_of, open_rows
+from .summary import LabelOption, NoSummaryOption, write_after
 
 if TYPE_CHECKING:
     from ..mapper import Mapper
@@ -72,6 +73,8 @@ def mapper(
         int | None, typer.Option(help="So many processes of this machine do the work.")
     ] = None,
     seed: Annotated[int, typer.Option(help="For the sample that eps=knee is measured on.")] = 0,
+    label: LabelOption = None,
+    no_summary: NoSummaryOption = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew; replace a run that is there.")
     ] = False,
@@ -108,6 +111,8 @@ def mapper(
     with ProgressBars(quiet=quiet) as progress, cluster_client(scheduler, workers) as client:
         estimator.set_params(progress=progress, client=client)
         estimator.fit(rows, run=out, overwrite=overwrite)
+    if out is not None and not no_summary:
+        write_after(out, label=label, threads=threads, printer=printer)
     show(estimator, printer, title=f"Mapper graph of {data}", out=out)
 
 

@@ -84,7 +84,7 @@ export function askedValues(graph: GraphData, key: string, values: Float32Array)
 export function colourOf(coloured: Coloured, a: number): Rgb {
   const value = coloured.values[a];
   if (coloured.scale === 'kinds') {
-    const rank = coloured.kinds.findIndex(({ kind }) => kind === value);
+    const rank = rankOf(coloured, value);
     return value < 0 || rank < 0 || rank >= 24 ? UNKNOWN : hueOf(rank);
   }
   const width = coloured.high - coloured.low;
@@ -92,6 +92,18 @@ export function colourOf(coloured: Coloured, a: number): Rgb {
     width > 0 ? (value - coloured.low) / width : Number.isNaN(value) ? NaN : 0.5,
     coloured.scale,
   );
+}
+
+const ranked = new WeakMap<Coloured, Map<number, number>>();
+
+/** Place of a kind among the kinds, the most frequent at 0; -1: not among them. */
+function rankOf(coloured: Coloured, kind: number): number {
+  let ranks = ranked.get(coloured);
+  if (!ranks) {
+    ranks = new Map(coloured.kinds.map((entry, rank) => [entry.kind, rank]));
+    ranked.set(coloured, ranks);
+  }
+  return ranks.get(kind) ?? -1;
 }
 
 export function className(graph: GraphData, id: number): string {

@@ -105,11 +105,14 @@ export class Explorer {
     await this.guard(() => this.loadMarks());
   }
 
-  async saveNotes(notes: Note[]): Promise<void> {
+  /** Write the notes beside the run; says whether that worked. */
+  async saveNotes(notes: Note[]): Promise<boolean> {
     await this.guard(async () => {
-      if (this.view.run !== null) await this.source.saveNotes(this.view.run, notes);
-      this.notes = notes;
+      const { run } = this.view;
+      if (run !== null) await this.source.saveNotes(run, notes);
+      if (this.view.run === run) this.notes = notes;
     });
+    return this.error === null;
   }
 
   /** Run something that may fail and say on the page why it did. */

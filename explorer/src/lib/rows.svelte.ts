@@ -1,0 +1,64 @@
+/** The rows of a selection, page by page: what is asked for, and what came. */
+
+import { Asked } from './asked.svelte';
+import { filterOf, nextSorting, PAGE, type Sorting, type Typed } from './rowtable';
+import type { Source } from './source';
+import type { RowPage, RowQuery } from './types';
+
+export class Rows {
+  readonly asked = new Asked<RowPage>(true);
+  sorting = $state<Sorting>({ sort: null, descending: false });
+  typed = $state<Record<string, Typed>>({});
+  offset = $state(0);
+
+  private run = '';
+  private nodes: number[] = [];
+
+  constructor(private readonly source: Source) {}
+
+  get filtered(): boolean {
+    return Object.keys(filterOf(this.typed)).length > 0;
+  }
+
+  get query(): RowQuery {
+    const { nodes, offset, sorting, typed } = this;
+    return { nodes, offset, limit: PAGE, ...sorting, filter: filterOf(typed) };
+  }
+
+  /** Show other nodes; filters and order stay, but not in another run, which has other columns. */
+  show(run: string, nodes: number[]): void {
+    if (run !== this.run) {
+      this.sorting = { sort: null, descending: false };
+      this.typed = {};
+      this.asked.clear();
+    }
+    this.run = run;
+    this.nodes = nodes;
+    this.turn(0);
+  }
+
+  sortBy(column: string): void {
+    this.sorting = nextSorting(this.sorting, column);
+    this.turn(0);
+  }
+
+  type(column: string, typed: Typed): void {
+    this.typed[column] = { ...this.typed[column], ...typed };
+    this.turn(0, 250);
+  }
+
+  unfilter(): void {
+    this.typed = {};
+    this.turn(0);
+  }
+
+  turn(offset: number, wait = 60): void {
+    this.offset = offset;
+    const { run, query } = this;
+    void this.asked.ask(() => this.source.rows(run, query), wait);
+  }
+
+  csv(): Promise<Blob> {
+    return this.source.rowsCsv(this.run, this.query);
+  }
+}
