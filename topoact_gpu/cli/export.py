@@ -24,6 +24,7 @@ _ENDINGS = {
     "png": ".png",
     "summary-csv": "_summary_csv",
     "summary-parquet": "_summary_parquet",
+    "html": ".html",
 }
 
 
@@ -32,7 +33,8 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            help="node-link, kmapper, graphml, gexf, csv, png, summary-csv or summary-parquet."
+            help="html, node-link, kmapper, graphml, gexf, csv, png, summary-csv or "
+            "summary-parquet."
         ),
     ] = "node-link",
     out: Annotated[
@@ -68,12 +70,17 @@ def export(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Export the graph of a run to other programs.
+    """Export the graph of a run to other programs, or with the explorer as one HTML file.
 
-    node-link is TopoAct's JSON; kmapper is KeplerMapper's; csv is a folder of three tables;
-    summary-csv and summary-parquet are one of the summary's, see 'topoact summary'.
+    html needs neither a server nor a network to be opened; it holds the row columns, but no
+    activations. node-link is TopoAct's JSON; kmapper is KeplerMapper's; csv is a folder of three
+    tables; summary-csv and summary-parquet are one of the summary's, see 'topoact summary'.
 
     Examples:
+
+      topoact export run.zarr --format html --out explorer.html
+
+      topoact export layer3.zarr --with layer8.zarr --format html
 
       topoact export run.zarr --format node-link --labels label --out graph.json
 
