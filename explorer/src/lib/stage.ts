@@ -61,7 +61,8 @@ const FONT = "12px system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-
 const LABELLED = 5;
 const PICTURED = 7;
 const MOST_PICTURES = 500;
-const MOST_FORCED = 60;
+/** So many selected nodes are labelled over discs; more only where there is room. */
+const MOST_FORCED = 12;
 /** From so many edges on they may be hidden while the view moves, if frames take long. */
 const MANY_EDGES = 5000;
 const SLOW_FRAME = 40;
@@ -376,7 +377,10 @@ export class Stage {
     let held: { node: number; x: number; y: number; moved: boolean } | null = null;
     const more = (event: MouseEvent | TouchEvent) =>
       event.shiftKey || event.ctrlKey || event.metaKey;
-    sigma.on('clickNode', ({ node, event }) => handlers.click(Number(node), more(event.original)));
+    let dropped = -Infinity; // a drag ends in a click, which is none
+    sigma.on('clickNode', ({ node, event }) => {
+      if (performance.now() - dropped > 100) handlers.click(Number(node), more(event.original));
+    });
     sigma.on('doubleClickNode', ({ node, event }) => {
       event.preventSigmaDefault();
       handlers.doubleClick(Number(node));
@@ -400,7 +404,10 @@ export class Stage {
       this.moveNode(held.node, sigma.viewportToGraph(event));
     });
     const release = () => {
-      if (held?.moved) handlers.drop(held.node);
+      if (held?.moved) {
+        dropped = performance.now();
+        handlers.drop(held.node);
+      }
       held = null;
     };
     sigma.on('upNode', release);
@@ -480,9 +487,10 @@ export class Stage {
     const { context, above, theme } = this;
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
+    if (this.pictures) this.framePictures();
     this.rings(above.compared, css(theme.warn), 2, 3, [4, 3]);
     this.rings(above.lit, css(theme.warn), 3, 2);
-    this.rings(above.selected, css(theme.accent), 2.5, 1.5);
+    this.rings(above.selected, css(theme.accent), above.selected.length > 20 ? 1.5 : 2.5, 1);
     if (above.hovered !== null) {
       this.hoveredEdges(above.hovered);
       this.rings([above.hovered], css(theme.ink), 1.5, 2);
@@ -539,6 +547,27 @@ export class Stage {
     context.setLineDash([]);
   }
 
+  /** Pictures hide the discs: their colours go around them. */
+  private framePictures(): void {
+    const { context } = this;
+    const zoom = this.zoomFactor();
+    context.lineWidth = 2.5;
+    for (const a of this.inFrame()) {
+      const { image, size, color } = this.nodes[a];
+      if (!image) continue;
+      context.beginPath();
+      context.arc(
+        this.screen[2 * a],
+        this.screen[2 * a + 1],
+        Number(size) * zoom - 1,
+        0,
+        2 * Math.PI,
+      );
+      context.strokeStyle = String(color);
+      context.stroke();
+    }
+  }
+
   private hoveredEdges(node: number): void {
     const { context, graph } = this;
     context.beginPath();
@@ -578,9 +607,11 @@ export class Stage {
   private chooseLabels(width: number, height: number): Placed[] {
     const { above } = this;
     const first = [above.focused, above.hovered].filter((a): a is number => a !== null);
-    const forced = [...first, ...above.selected.slice(0, MOST_FORCED)];
-    if (!above.labels && !forced.length) return [];
-    const order = above.labels ? [...forced, ...this.order.subarray(0, 4000)] : forced;
+    const few = above.selected.length <= MOST_FORCED;
+    const forced = few ? [...first, ...above.selected] : first;
+    const wished = few ? [] : above.selected.slice(0, 1000);
+    if (!above.labels && !forced.length && !wished.length) return [];
+    const order = [...forced, ...wished, ...(above.labels ? this.order.subarray(0, 4000) : [])];
     return placeLabels({
       order,
       forced: forced.length,
@@ -685,7 +716,6 @@ function programs() {
     image: createNodeImageProgram({
       size: { mode: 'force', value: 96 },
       keepWithinCircle: true,
-      padding: 0.14,
       drawHover,
     }),
   };
