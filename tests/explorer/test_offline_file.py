@@ -81,6 +81,7 @@ def test_two_layers_in_one_file(text_runs, browse, tmp_path, shoot):
     page.get_by_role("button", name="Layers").click()
     page.wait_for_timeout(1000)
     shoot(page)
+    assert page.get_by_text("could not").count() == 0, "the layout's worker runs from disk too"
     assert page.evaluate("window.hacked") is None
     assert page.locator("img[src='x']").count() == 0
 
