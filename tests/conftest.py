@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import itertools
 import os
@@ -267,13 +266,13 @@ def plain_hooks():
     return _plain_hooks
 
 
-@pytest.fixture
-def random_run(tmp_path: Path) -> Callable[..., Path]:
+@pytest.fixture(scope="session")
+def write_run() -> Callable[..., Path]:
     """Write a store and a run on it, of random nodes: texts with classes, words and predictions."""
-    return functools.partial(write_random_run, tmp_path)
+    return _write_run
 
 
-def write_random_run(
+def _write_run(
     folder: Path, *, seed: int = 0, n_rows: int = 200, n_nodes: int = 12, name: str = "run"
 ) -> Path:
     """Nodes hold every row with chance 0.1; a tenth of the classes and words is unknown."""

@@ -58,7 +58,7 @@ describe('the form', () => {
     [{ intervals: '2.5' }, 'intervals'],
     [{ intervals: '0' }, 'intervals'],
     [{ intervals: '3, 4' }, 'intervals'],
-    [{ intervals: '99999' }, 'intervals'],
+    [{ intervals: '100001' }, 'intervals'],
     [{ overlap: '1' }, 'overlap'],
     [{ overlap: '-0.1' }, 'overlap'],
     [{ overlap: 'half' }, 'overlap'],

@@ -14,7 +14,7 @@ from typing import Any
 
 from .tables import to_json
 
-__all__ = ["MAX_BODY_BYTES", "Guard"]
+__all__ = ["FAILED", "MAX_BODY_BYTES", "Guard"]
 
 MAX_BODY_BYTES = 4_000_000
 SAME_MACHINE = "http://127.0.0.1:* http://localhost:*"
@@ -31,6 +31,7 @@ HEADERS = {
 }
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 READING = ("GET", "HEAD")
+FAILED = "the explorer failed on this; its terminal says why"
 
 _Scope = dict[str, Any]
 _Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -81,7 +82,7 @@ class Guard:
             await self.app(inner, receive, answer.send)
         except Exception:  # one request fails, the server goes on
             logging.getLogger("topoact_gpu.explore").exception("%s failed", inner["path"])
-            await answer.refuse(500, "the explorer failed on this; its terminal says why")
+            await answer.refuse(500, FAILED)
 
     def _fault(self, scope: _Scope) -> tuple[int, str] | None:
         """Status and reason of a refusal, or None."""

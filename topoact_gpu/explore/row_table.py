@@ -33,7 +33,7 @@ class _Column:
     def shown(self, rows: NDArray[np.int64]) -> list[Any]:
         found = self.values[rows].tolist()
         if self.names is None:
-            return found
+            return [None if value != value else value for value in found]
         return [self.names[c] if 0 <= c < len(self.names) else None for c in found]
 
 

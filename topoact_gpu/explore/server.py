@@ -7,7 +7,7 @@ from typing import Any
 from topoact_gpu.errors import StoreError, TopoactError
 
 from .faults import Conflict, Forbidden, NotFound
-from .guard import Guard
+from .guard import FAILED, Guard
 from .pages import page_file
 from .session import Session
 from .tables import to_json
@@ -60,9 +60,15 @@ def _fastapi() -> Any:
 def _add_page(app: Any) -> None:
     from fastapi import Response
 
+    methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+    @app.api_route("/api/{name:path}", methods=methods)  # type: ignore[untyped-decorator]
+    def nothing(name: str) -> Any:
+        raise NotFound("there is nothing at this address")
+
     @app.get("/{name:path}")  # type: ignore[untyped-decorator]
     def page(name: str) -> Any:
-        found = None if name.startswith("api/") else page_file(name)
+        found = page_file(name)
         if found is None:
             raise NotFound("there is nothing at this address")
         return Response(found[0], media_type=found[1])
@@ -99,6 +105,10 @@ def _add_error_handlers(app: Any) -> None:
         assert isinstance(error, HTTPException)
         return answer(error.status_code, str(error.detail))
 
+    def failed(request: Request, error: Exception) -> Response:
+        return answer(500, FAILED)  # the guard writes down why
+
     app.add_exception_handler(TopoactError, expected)
     app.add_exception_handler(RequestValidationError, unreadable)
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, failed)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from topoact_gpu.features import find_features
 from topoact_gpu.summary import Summary, summarise
+from topoact_gpu.summary_group import load_summary
 
 if TYPE_CHECKING:
     from .session import RunView
@@ -15,8 +16,11 @@ __all__ = ["features_of", "summary_of"]
 
 
 def summary_of(run: RunView, label: str | None) -> Summary:
-    """Summarise the nodes of a run by the classes of a row column."""
+    """The summary of the nodes by the classes of a row column: that in the run, or a new one."""
     codes, names = (None, None) if label is None else run.class_codes(label)
+    saved = None if run.path is None else _saved(run, label, names)
+    if saved is not None:
+        return saved
     words = run.words
     summary = summarise(
         run.graph,
@@ -34,6 +38,17 @@ def summary_of(run: RunView, label: str | None) -> Summary:
     if remark is not None:
         summary.warnings.append(remark)
     return summary
+
+
+def _saved(run: RunView, label: str | None, names: list[str] | None) -> Summary | None:
+    """The summary in the run, if it is of these classes and knows what could be known now."""
+    assert run.path is not None
+    if not (run.path / "summary").is_dir():
+        return None
+    found = load_summary(run.path)
+    same = found is not None and found.label == label and found.class_names == (names or [])
+    whole = found is not None and (found.mean_activation is not None or run.activations is None)
+    return found if same and whole else None
 
 
 def features_of(run: RunView, label: str | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 /** Settings of a run: what a form says, what is wrong with it, and how two of them differ. */
 
-import { brief } from './numbers';
+import { brief, whole } from './numbers';
 import type { RunInfo, Settings } from './types';
 
 export interface Draft {
@@ -39,8 +39,10 @@ export const LENSES: { name: string; title: string; number?: { least: number; st
 
 export const COVERS = ['uniform', 'kepler', 'balanced'];
 export const METRICS = ['euclidean', 'cosine'];
-const MOST_INTERVALS = 10_000;
+/** What the server allows, too. */
+const MOST_INTERVALS = 100_000;
 const MOST_PER_GRID = 1_000_000;
+const MOST_OVERLAP = 0.99;
 
 export function draftOf(settings: Settings): Draft {
   const [lens, number] = parts(settings.lens);
@@ -67,14 +69,14 @@ export function readDraft(draft: Draft): { settings: Settings; errors: Errors } 
   const lens = readLens(draft, errors);
   const columns = lensColumns(lens);
   const intervals = readList(draft.intervals, (n) => Number.isInteger(n) && n >= 1);
-  const overlap = readList(draft.overlap, (o) => o >= 0 && o < 1);
+  const overlap = readList(draft.overlap, (o) => o >= 0 && o <= MOST_OVERLAP);
   checkList(intervals, columns, 'intervals', 'Whole numbers of at least 1', errors);
   if (intervals && !errors.intervals) {
     const grid = intervals.length === 1 && columns ? intervals[0] ** columns : product(intervals);
     if (intervals.some((n) => n > MOST_INTERVALS) || grid > MOST_PER_GRID)
-      errors.intervals = `At most ${MOST_INTERVALS} a lens column and ${MOST_PER_GRID} in all.`;
+      errors.intervals = `At most ${whole(MOST_INTERVALS)} a lens column and ${whole(MOST_PER_GRID)} in all.`;
   }
-  checkList(overlap, columns, 'overlap', 'Numbers from 0 up to, not including, 1', errors);
+  checkList(overlap, columns, 'overlap', `Numbers from 0 to ${MOST_OVERLAP}`, errors);
   const settings: Settings = {
     lens,
     cover: draft.cover,
