@@ -117,7 +117,7 @@ export class Stage {
       defaultNodeType: 'disc',
       defaultEdgeType: 'line',
       defaultDrawNodeHover: () => undefined,
-      nodeProgramClasses: programs(),
+      nodeProgramClasses: programs(graph.meta.has_images),
       zoomToSizeRatioFunction: (ratio) => Math.sqrt(ratio) / this.shrink,
     });
     this.fitDiscs();
@@ -693,7 +693,7 @@ function partsAt(parts: Float32Array, a: number, k: number, look: NodeLook): boo
   return any;
 }
 
-function programs() {
+function programs(images: boolean) {
   const drawHover = () => undefined;
   const hues = markHues(MOST_MARKS);
   const slices = hues.map((value, at) => ({
@@ -713,10 +713,13 @@ function programs() {
       slices: slices as [(typeof slices)[0], ...typeof slices],
       drawHover,
     }),
-    image: createNodeImageProgram({
-      size: { mode: 'force', value: 96 },
-      keepWithinCircle: true,
-      drawHover,
+    // it opens a drawing context of its own, which takes its time
+    ...(images && {
+      image: createNodeImageProgram({
+        size: { mode: 'force', value: 96 },
+        keepWithinCircle: true,
+        drawHover,
+      }),
     }),
   };
 }
