@@ -24,17 +24,17 @@ export type Errors = Partial<Record<Field, string>>;
 /** Lenses that the form offers; `number`: least value after the colon, and its start. */
 export const LENSES: { name: string; title: string; number?: { least: number; start: number } }[] =
   [
-    { name: 'l2norm', title: 'l2norm – length of the activation vector' },
-    { name: 'l1norm', title: 'l1norm – sum of absolute values' },
-    { name: 'linf', title: 'linf – largest absolute value' },
+    { name: 'l2norm', title: 'l2norm – vector length' },
+    { name: 'l1norm', title: 'l1norm – sum of absolutes' },
+    { name: 'linf', title: 'linf – largest absolute' },
     { name: 'mean', title: 'mean' },
     { name: 'median', title: 'median' },
     { name: 'max', title: 'max' },
-    { name: 'std', title: 'std – standard deviation' },
+    { name: 'std', title: 'std – spread of the values' },
     { name: 'column', title: 'column – one column', number: { least: 0, start: 0 } },
     { name: 'pca', title: 'pca – principal components', number: { least: 1, start: 1 } },
-    { name: 'density', title: 'density – of the k nearest rows', number: { least: 1, start: 15 } },
-    { name: 'eccentricity', title: 'eccentricity – mean distance to the others' },
+    { name: 'density', title: 'density – k nearest rows', number: { least: 1, start: 15 } },
+    { name: 'eccentricity', title: 'eccentricity – mean distance' },
   ];
 
 export const COVERS = ['uniform', 'kepler', 'balanced'];
@@ -177,14 +177,26 @@ export function tabsOf(runs: RunInfo[]): Tab[] {
     ...children.filter((child) => parentOf(child, runs) === file),
   ]);
   const orphans = children.filter((child) => !placed.includes(child));
+  const used = new Map<string, number>();
   return [...placed, ...orphans].map((run) => {
     const parent = parentOf(run, runs);
     const changes = parent ? differences(parent.settings, run.settings) : [];
-    const name = parent ? changes.join(', ') || 'same settings' : run.name;
+    const plain = parent ? changes.join(', ') || 'same settings' : run.name;
+    const key = `${parent?.id ?? ''} ${plain}`;
+    const times = (used.get(key) ?? 0) + 1;
+    used.set(key, times);
+    const name = times > 1 ? `${plain} (${times})` : plain;
     const whole = FIELDS.map((f) => `${f.name} ${shown(run.settings[f.field])}`).join(', ');
     const layer = run.layer === null ? '' : `, layer ${run.layer}`;
     return { run, name, title: `${(parent ?? run).name}${layer}: ${whole}` };
   });
+}
+
+/** A run of the same rows with these settings, if there is one already. */
+export function twinOf(of: RunInfo, settings: Settings, runs: RunInfo[]): RunInfo | null {
+  const same = (run: RunInfo) =>
+    run.id === of.id || (run.store !== null && run.store === of.store && run.layer === of.layer);
+  return runs.find((run) => same(run) && !differences(run.settings, settings).length) ?? null;
 }
 
 export type SweepField = 'intervals' | 'overlap' | 'eps' | 'min_samples' | 'min_intersection';
