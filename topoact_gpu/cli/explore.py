@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -54,9 +57,17 @@ def explore(
         if not as_json:
             print(server.address, flush=True)
         printer.note("Ctrl-C ends the explorer")
-        if not no_browser:
+        if not (no_browser or as_json):
             typer.launch(server.address)
         try:
             server.wait()
         except KeyboardInterrupt:
+            _silence()
             printer.note("stopped")
+
+
+def _silence() -> None:
+    """What still runs is cut off when the process ends; nobody wants to read about it."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore", RuntimeWarning)
+    threading.excepthook = lambda _: None
