@@ -15,6 +15,7 @@ export default defineConfig({
     license: { fileName: 'licenses.md' },
     modulePreload: false,
   },
-  worker: { format: 'es' },
+  // a module from a blob does not run in a page that was opened from disk
+  worker: { format: 'iife' },
   test: { include: ['test/**/*.test.ts'], environment: 'node' },
 });

@@ -28,10 +28,12 @@ from topoact_gpu.activations.models import load_model
 from topoact_gpu.activations.photos import PHOTOS
 from topoact_gpu.activations.plan import make_plan
 from topoact_gpu.activations.sampling import parse_sampling
+from topoact_gpu.sample import PREPROCESSING
 
 BLOCK = 10
-SHORT_SIDE = 480
-STRIDE = 32  # the network halves its input five times; other sizes would be padded unevenly
+SHORT_SIDE = int(PREPROCESSING["short_side"])
+# the network halves its input five times; other sizes would be padded unevenly
+STRIDE = int(PREPROCESSING["multiple"])
 N_ROWS = 10_000
 SEED = 0
 MAX_BYTES = 3_000_000

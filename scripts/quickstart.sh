@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Install topoact-gpu into .venv and run the main job on the bundled activations.
+# Install topoact-gpu into .venv, run the main job on the bundled activations, and show the graph.
 #
-#   bash scripts/quickstart.sh [--no-browser] [--out FOLDER]
+#   bash scripts/quickstart.sh [--no-browser] [--no-serve] [--out FOLDER]
 #
+# In a terminal it ends with the explorer: the address is printed and opened, Ctrl-C stops it.
 # The run and mapper.png go to FOLDER, by default topoact-demo in the current folder. Everything
 # else goes to .venv in the checkout. PYTHON=... chooses the interpreter.
 set -euo pipefail
@@ -24,7 +25,7 @@ while [ $# -gt 0 ]; do
         ;;
     --out=*) out=${1#--out=} ;;
     -h | --help)
-        sed -n '2,7s/^# \{0,1\}//p' "$root/scripts/quickstart.sh"
+        sed -n '2,8s/^# \{0,1\}//p' "$root/scripts/quickstart.sh"
         exit 0
         ;;
     *) pass+=("$1") ;;
@@ -33,6 +34,6 @@ while [ $# -gt 0 ]; do
 done
 
 make_environment "$root/.venv"
-install_project "$root/.venv" plot
+install_project "$root/.venv" plot,explore
 cd -- "$start"
 "$root/.venv/bin/topoact" demo --out "$out" ${pass[@]+"${pass[@]}"}

@@ -300,3 +300,15 @@ def test_format_is_written(saved):
     attributes = zarr.open_group(saved, mode="r").attrs
     assert attributes["format"] == FORMAT
     assert attributes["version"] == 1
+
+
+def test_rows_of_the_intervals_are_kept(tmp_path):
+    graph = random_graph()
+    assert graph.interval_offered.sum() == graph.n_offered
+    graph.save(tmp_path / "graph.zarr")
+    assert np.array_equal(
+        MapperGraph.load(tmp_path / "graph.zarr").interval_offered, graph.interval_offered
+    )
+    without = graph_of([[0, 1]], 2)
+    without.save(tmp_path / "without.zarr")
+    assert MapperGraph.load(tmp_path / "without.zarr").interval_offered is None

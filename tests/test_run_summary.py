@@ -59,9 +59,21 @@ def fit(store, run, **options):
     return mapper.fit(open_store(store).layer("b1"), run=run, **options).graph_
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A store and a run of it, to be copied."""
+    folder = tmp_path_factory.mktemp("made")
+    fit(make_store(folder / "acts.zarr"), folder / "run.zarr")
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path):
-    fit(make_store(tmp_path / "acts.zarr"), tmp_path / "run.zarr")
+def run(made, tmp_path):
+    for name in ("acts.zarr", "run.zarr"):
+        shutil.copytree(made / name, tmp_path / name)
+    said = json.loads((tmp_path / "run.zarr" / "zarr.json").read_text())
+    said["attributes"]["source"]["path"] = str((tmp_path / "acts.zarr").resolve())
+    (tmp_path / "run.zarr" / "zarr.json").write_text(json.dumps(said))
     return tmp_path / "run.zarr"
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from topoact_gpu import Sample, load_sample
 from topoact_gpu.activations.inputs import open_inputs
+from topoact_gpu.sample import RECEPTIVE_FIELD
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -102,3 +103,16 @@ def test_script_reruns_to_the_same_sample(make_sample, sample):
     for found, kept in ((photo, sample.photo), (y, sample.y), (x, sample.x)):
         assert (found[drawn] == kept).all()
     np.testing.assert_allclose(activations[drawn], sample.activations, rtol=0, atol=0.05)
+
+
+@pytest.mark.slow
+def test_rows_see_the_box_that_is_recorded(make_sample):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("skimage")
+    from topoact_gpu.activations.models import load_model
+    from topoact_gpu.activations.receptive import receptive_field
+
+    square = make_sample.as_input(open_inputs("skimage:photos").load(0))[None]
+    module = load_model("efficientnet-lite0").module.eval()
+    found = receptive_field(module, square, f"_blocks.{make_sample.BLOCK}")
+    assert found._asdict() == RECEPTIVE_FIELD

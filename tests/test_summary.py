@@ -347,6 +347,7 @@ def test_warnings_of_low_coverage():
         ({"classes": [0, 1]}, "classes must have one value for each of the 300 rows"),
         ({"classes": np.zeros(300)}, "classes must be whole numbers, got float64"),
         ({"classes": np.ones(300, int), "class_names": ["a"]}, "classes go up to 1, and there"),
+        ({"classes": np.full(300, 2**40)}, "classes must be below 16,777,216, and go up to"),
         ({"activations": np.zeros((3, 2))}, "activations must have the graph's 300 rows, got 3"),
         ({"confidence": [0.5]}, "confidence must have one value"),
         ({"lens_values": [0.5]}, "lens_values must have one row"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -261,12 +262,24 @@ def _over_blocks(work: Callable[..., None], groups: Groups, blocks: _Blocks, tea
     """Call ``work(cursor, first, block, start, stop)`` for all blocks and ranges of groups."""
     cursor = groups.indptr[:-1].copy()
     for first, block in blocks():
-        wide = np.ascontiguousarray(block, dtype=np.float64)
+        wide = _widened(block, team)
 
         def part(start: int, stop: int, first: int = first, wide: _Floats = wide) -> None:
             work(cursor, first, wide, start, stop)
 
         in_ranges(part, groups.indptr, team)
+
+
+def _widened(block: NDArray[Any], team: Team) -> _Floats:
+    """A block in float64; each thread converts a part."""
+    wide = np.empty(block.shape)
+    cuts = np.linspace(0, len(block), 2 * team.n_threads + 1).astype(np.int64).tolist()
+
+    def convert(cut: tuple[int, int]) -> None:
+        wide[cut[0] : cut[1]] = block[cut[0] : cut[1]]
+
+    team.map(convert, itertools.pairwise(cuts))
+    return wide
 
 
 def nearest_rows(

@@ -10,7 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from topoact_gpu.errors import DataError, ParameterError, nearest_name
 
-__all__ = ["PREFERRED", "as_classes", "categorical", "label_column", "predicted_classes"]
+__all__ = [
+    "MOST_CODES",
+    "PREFERRED",
+    "as_classes",
+    "categorical",
+    "label_column",
+    "predicted_classes",
+]
 
 PREFERRED = (
     *("class_id", "class", "label", "labels", "target", "category", "photo"),
@@ -19,6 +26,7 @@ PREFERRED = (
 """Names of columns that hold classes, the likeliest first."""
 _NEVER = ("input", "prediction", "position", "word", "start", "end", "x", "y", "row", "index")
 _MOST_VALUES = 1000
+MOST_CODES = 1 << 24
 
 
 def categorical(columns: Mapping[str, ArrayLike], names: Mapping[str, Any]) -> list[str]:
@@ -97,7 +105,12 @@ def label_column(
 
 
 def as_classes(
-    classes: ArrayLike, n_rows: int, names: Sequence[str] | None = None, *, what: str = "classes"
+    classes: ArrayLike,
+    n_rows: int,
+    names: Sequence[str] | None = None,
+    *,
+    what: str = "classes",
+    limit: int | None = MOST_CODES,
 ) -> NDArray[np.int64]:
     """Check codes, one for each row.
 
@@ -110,6 +123,8 @@ def as_classes(
         One for each code.
     what : str
         What messages call them.
+    limit : int, optional
+        Codes from here on are an error: there are tables with a place for each.
 
     Returns
     -------
@@ -133,6 +148,11 @@ def as_classes(
         )
     codes = np.maximum(array.astype(np.int64), -1)
     highest = int(codes.max(initial=-1))
+    if limit is not None and highest >= limit:
+        raise DataError(
+            f"{what} must be below {limit:,}, and go up to {highest:,}; number them from 0 on "
+            "(numpy.unique with return_inverse)"
+        )
     if names is not None and highest >= len(names):
         raise DataError(
             f"{what} go up to {highest:,}, and there are {len(names):,} names; give a name for each"

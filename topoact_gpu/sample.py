@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ __all__ = ["PREPROCESSING", "RECEPTIVE_FIELD", "Sample", "load_sample"]
 
 _FILE = "lite0_block10.npz"
 
-PREPROCESSING = {
+PREPROCESSING: dict[str, Any] = {
     "channels": "RGB",
     "short_side": 480,
     "multiple": 32,
@@ -25,7 +26,7 @@ PREPROCESSING = {
 # Measured by ``receptive_fields(module, image, ["_blocks.10"])`` of topoact_gpu.activations on
 # photographs of four sizes, as make_sample.py feeds them: the same in all, and exact. Only height
 # and width, at which boxes end, are those of the photograph; here they are a square one's.
-RECEPTIVE_FIELD = {
+RECEPTIVE_FIELD: dict[str, Any] = {
     "stride_y": 16,
     "stride_x": 16,
     "size_y": 339,

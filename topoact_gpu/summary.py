@@ -26,7 +26,7 @@ from topoact_gpu.groups import (
 from topoact_gpu.kernels.nerve import levels
 from topoact_gpu.labels import as_classes
 from topoact_gpu.nodes import lens_statistics
-from topoact_gpu.rows import Rows, as_rows
+from topoact_gpu.rows import as_rows
 from topoact_gpu.selection import (
     Context,
     CountTable,
@@ -358,7 +358,9 @@ def _columns(
     unknown = np.full(graph.n_rows, np.nan)
     errors, sure = unknown, unknown
     if codes is not None and predictions is not None:
-        errors = misclassified(codes, as_classes(predictions, graph.n_rows, what="predictions"))
+        errors = misclassified(
+            codes, as_classes(predictions, graph.n_rows, what="predictions", limit=None)
+        )
     if confidence is not None:
         sure = np.asarray(confidence, dtype=np.float64)
         if sure.shape != (graph.n_rows,):
@@ -433,18 +435,20 @@ def _activations_of(
     found = _no_exemplars("", len(nodes), n) | _no_exemplars("edge_", len(edges), n)
     if activations is None:
         return found
-    own = None if inputs is None else as_classes(inputs, graph.n_rows, what="inputs")
+    own = None if inputs is None else as_classes(inputs, graph.n_rows, what="inputs", limit=None)
     source = as_rows(activations)
     if source.n_rows != graph.n_rows:
         raise DataError(
             f"activations must have the graph's {graph.n_rows:,} rows, got {source.n_rows:,}"
         )
+    # all rows come first: the longest group is begun first, and the threads end together
     whole = Groups(np.array([0, graph.n_rows]), np.arange(graph.n_rows))
-    groups = _joined([nodes, edges, whole] if edge_activations else [nodes, whole])
-    centres = mean_rows(groups, every_block(source), source.n_cols, team)
-    found["overall_activation"] = centres[-1].astype(np.float32)
-    groups, centres = _without_last(groups), centres[:-1]
-    rows, distances = _exemplars(groups, source, centres, own, n, team)
+    own_groups = [nodes, edges] if edge_activations else [nodes]
+    centres = mean_rows(_joined([whole, *own_groups]), every_block(source), source.n_cols, team)
+    found["overall_activation"] = centres[0].astype(np.float32)
+    groups, centres = _joined(own_groups), centres[1:]
+    distances = row_distances(groups, every_block(source), centres, team)
+    rows, distances = nearest_rows(groups, distances, n, team, inputs=own)
     for prefix, part in (("", slice(len(nodes))), ("edge_", slice(len(nodes), len(groups)))):
         if prefix == "" or edge_activations:
             found[f"{prefix}mean_activation"] = centres[part].astype(np.float32)
@@ -465,17 +469,6 @@ def _joined(parts: list[Groups]) -> Groups:
     sizes = np.concatenate([part.sizes for part in parts])
     indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return Groups(indptr, np.concatenate([part.rows for part in parts]))
-
-
-def _without_last(groups: Groups) -> Groups:
-    return Groups(groups.indptr[:-1].copy(), groups.rows[: groups.indptr[-2]].copy())
-
-
-def _exemplars(
-    groups: Groups, source: Rows, centres: _Floats, inputs: _Ints | None, n: int, team: Team
-) -> tuple[_Ints, _Floats]:
-    distances = row_distances(groups, every_block(source), centres, team)
-    return nearest_rows(groups, distances, n, team, inputs=inputs)
 
 
 def _edge_lens(edges: Groups, lens_values: ArrayLike | None, graph: MapperGraph) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import {
   probability,
   signed,
 } from '../src/lib/format';
-import { groupFound, step } from '../src/lib/found';
+import { groupFound, numberKinds, step } from '../src/lib/found';
 import { histogramBars, histogramText, stretches } from '../src/lib/histogram';
 import { Latest, pause, STALE } from '../src/lib/latest';
 import {
@@ -41,6 +41,7 @@ import {
   cellText,
   columnKinds,
   filterOf,
+  learnKinds,
   nextSorting,
   numberOf,
   pagingOf,
@@ -320,7 +321,11 @@ describe('table of rows', () => {
       { name: 'class', kind: 'category' as const, n_values: 2 },
       { name: 'empty', kind: 'number' as const, n_values: 0 },
     ];
-    expect(columnKinds(page, columns)).toEqual(['number', 'text', 'number', 'number', 'text']);
+    const kinds = learnKinds({}, page);
+    const expected = ['number', 'text', 'number', 'number', 'text'];
+    expect(columnKinds(page, columns, kinds)).toEqual(expected);
+    const none = { ...page, rows: [] };
+    expect(columnKinds(none, columns, learnKinds(kinds, none))).toEqual(expected);
   });
 
   it('sends only filters that say something', () => {
@@ -363,6 +368,23 @@ describe('search', () => {
     const groups = groupFound([found('input', 1), found('class', 2), found('input', 3)]);
     expect(groups.map(({ kind }) => kind)).toEqual(['class', 'input']);
     expect(groups[1].found.map(({ id }) => id)).toEqual([1, 3]);
+  });
+
+  it('counts branches and loops from one, by rank', () => {
+    const feature = (kind: 'branch' | 'loop', rank: number) => ({
+      id: `${rank}`,
+      kind,
+      name: '',
+      nodes: [rank],
+      rank,
+      score: 1,
+    });
+    const numbered = numberKinds([feature('branch', 1), feature('loop', 0), feature('branch', 0)]);
+    expect(numbered.map((one) => [one.feature.kind, one.feature.rank, one.number])).toEqual([
+      ['branch', 0, 1],
+      ['branch', 1, 2],
+      ['loop', 0, 1],
+    ]);
   });
 
   it('goes round through the options and the field', () => {

@@ -34,11 +34,18 @@ describe('rows as points', () => {
       [1, 0],
       [0, 1],
     ]);
-    const painting = { ranks, only: new Set<number>(), lit: ints(2), accent: [1, 2, 3] as Rgb };
+    const painting = {
+      ranks,
+      marked: new Map<number, Rgb>(),
+      lit: ints(2),
+      accent: [1, 2, 3] as Rgb,
+    };
     const colours = (changes: Pick<Painting, 'by'> & Partial<Painting>) =>
       Array.from(pointColours(projection, { ...painting, ...changes }));
     expect(colours({ by: 'class' }).slice(0, 6)).toEqual([0, 114, 178, 150, 150, 150]);
-    expect(colours({ by: 'class', only: new Set([0]) }).slice(0, 3)).toEqual([150, 150, 150]);
+    expect(colours({ by: 'class', marked: new Map([[0, [7, 8, 9]]]) })).toEqual([
+      150, 150, 150, 150, 150, 150, 7, 8, 9,
+    ]);
     expect(colours({ by: 'lens' })).toEqual([68, 1, 84, 150, 150, 150, 253, 231, 37]);
     expect(colours({ by: 'selection' }).slice(3)).toEqual([150, 150, 150, 1, 2, 3]);
   });

@@ -7,6 +7,7 @@ import {
   readDraft,
   sweep,
   tabsOf,
+  twinOf,
   type Draft,
 } from '../src/lib/settings';
 import type { RunInfo, Settings } from '../src/lib/types';
@@ -58,7 +59,7 @@ describe('the form', () => {
     [{ intervals: '2.5' }, 'intervals'],
     [{ intervals: '0' }, 'intervals'],
     [{ intervals: '3, 4' }, 'intervals'],
-    [{ intervals: '99999' }, 'intervals'],
+    [{ intervals: '100001' }, 'intervals'],
     [{ overlap: '1' }, 'overlap'],
     [{ overlap: '-0.1' }, 'overlap'],
     [{ overlap: 'half' }, 'overlap'],
@@ -106,6 +107,22 @@ describe('tabs', () => {
       ['5', 'same settings'],
       ['2', 'run 2'],
       ['4', 'intervals 7 × 8'],
+    ]);
+  });
+
+  it('know the run that there is already', () => {
+    const runs = [run('1', 'file'), run('2', 'recomputed', { eps: 2 })];
+    expect(twinOf(runs[0], { ...base, eps: 2 }, runs)?.id).toBe('2');
+    expect(twinOf(runs[0], { ...base, eps: 3 }, runs)).toBeNull();
+    expect(twinOf({ ...runs[0], layer: 'b', id: '7' }, { ...base, eps: 2 }, runs)).toBeNull();
+  });
+
+  it('of the same name are numbered', () => {
+    const runs = [run('1', 'file'), run('2', 'recomputed'), run('3', 'recomputed')];
+    expect(tabsOf(runs).map(({ name }) => name)).toEqual([
+      'run 1',
+      'same settings',
+      'same settings (2)',
     ]);
   });
 

@@ -49,6 +49,16 @@ def photo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def photo_file(photo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That run and the page in one HTML file, with nothing left out."""
+    from topoact_gpu.explore.bundle import write_html
+
+    file = tmp_path_factory.mktemp("file") / "explorer.html"
+    assert write_html([photo_run], file) == []
+    return file
+
+
+@pytest.fixture(scope="session")
 def text_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two layers of words of a few texts, some of which look like HTML; as capture writes them."""
     folder = tmp_path_factory.mktemp("texts")

@@ -144,10 +144,7 @@ def compare(tmp_path: Path, elements: dict[str, str], asked: list[dict]) -> None
     assert re.search(rf"Tests\s+{len(asked)}|Tests\s+\d{{2,}} passed", done.stdout), done.stdout
 
 
-def test_a_file_of_photographs(photo_run, serve, tmp_path):
-    from topoact_gpu.explore.bundle import write_html
-
-    assert write_html([photo_run], tmp_path / "photos.html") == []
+def test_a_file_of_photographs(photo_run, photo_file, serve, tmp_path):
     server = Asker(serve(photo_run, read_only=True))
     session = server.fetch("session")
     server.note("session", [], session)
@@ -161,7 +158,7 @@ def test_a_file_of_photographs(photo_run, serve, tmp_path):
         {"filter": {"l2norm": {"text": "5."}}},
     ]
     ask_rows(server, run, queries, "y")
-    compare(tmp_path, elements_of(tmp_path / "photos.html"), server.asked)
+    compare(tmp_path, elements_of(photo_file), server.asked)
 
 
 def test_a_file_of_two_layers_of_words(text_runs, serve, tmp_path):

@@ -22,6 +22,7 @@ def test_the_graph_is_painted(photo_run, serve, browse, painted, audit, shoot, s
     shoot(page)
     assert painted(page.locator("main.graph")) > 0.01
     assert page.title().startswith("run")
+    assert page.get_by_text("could not").count() == 0
     audit(page)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import JsonOption, Printer, ProgressBars, QuietOption, graph_rows, graph_summary
+from .explore import show
 from .mapper import eps_text, eps_used
 from .summary import NoSummaryOption, write_after
 
@@ -27,8 +28,15 @@ def demo(
         Path, typer.Option(help="Directory for the store, the run and the picture.")
     ] = Path("topoact-demo"),
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Do not open the picture.")
+        bool, typer.Option("--no-browser", help="Open nothing; print the explorer's address.")
     ] = False,
+    serve: Annotated[
+        bool | None,
+        typer.Option(
+            "--serve/--no-serve",
+            help="Show the run in the explorer at the end, until Ctrl-C. Default: in a terminal.",
+        ),
+    ] = None,
     no_summary: NoSummaryOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -36,7 +44,8 @@ def demo(
     """Run the whole pipeline on the activations that come with the package.
 
     They are 10,000 rows of an ImageNet-trained EfficientNet-Lite0, one for each patch of a few
-    photographs. What an earlier demo left in the same directory is replaced.
+    photographs. What an earlier demo left in the same directory is replaced. In a terminal, the
+    explorer shows the run at the end, until Ctrl-C; elsewhere the command ends by itself.
 
     Examples:
 
@@ -71,8 +80,29 @@ def demo(
     rows += [(f"saved: {name}", str(path)) for name, path in saved.items()]
     printer.table("Mapper graph of the bundled activations", rows)
     printer.table("What next", _next_steps(store_path, run_path))
-    if drawn and not (no_browser or quiet or as_json) and sys.stdout.isatty():
+    interactive = sys.stdout.isatty() and not (quiet or as_json)
+    if serve or (serve is None and interactive and _can_serve(printer)):
+        _serve(run_path, printer, browser=interactive and not no_browser)
+    elif drawn and interactive and not no_browser:
         typer.launch(str(picture))
+
+
+def _can_serve(printer: Printer) -> bool:
+    """Whether the explorer is installed; say so where it is not."""
+    from importlib.util import find_spec
+
+    if find_spec("fastapi") is not None and find_spec("uvicorn") is not None:
+        return True
+    printer.note("no explorer: fastapi is missing; pip install 'topoact-gpu[explore]'")
+    return False
+
+
+def _serve(run: Path, printer: Printer, *, browser: bool) -> None:
+    """Show the run in the browser until Ctrl-C."""
+    from ..explore.session import Session
+
+    printer.note("The explorer shows the run at this address:")
+    show(Session([run]), Printer(as_json=False, quiet=printer.quiet), browser=browser)
 
 
 def _timed(stages: dict[str, float], name: str, function: Any, *args: Any, **options: Any) -> Any:
@@ -132,6 +162,8 @@ def _draw(estimator: Mapper, picture: Path, printer: Printer) -> bool:
 
 def _next_steps(store: Path, run: Path) -> list[tuple[str, str]]:
     return [
+        ("in the browser", f"topoact explore {run}"),
+        ("one HTML file", f"topoact export {run} --format html"),
         ("look again", f"topoact info {run}"),
         ("what nodes hold", f"topoact summary {run}"),
         ("another lens", f"topoact mapper {store} --lens pca:1 --out {run.with_name('pca.zarr')}"),

@@ -6,13 +6,16 @@ import logging
 import threading
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .console import JsonOption, Printer, QuietOption
 
-__all__ = ["explore"]
+if TYPE_CHECKING:
+    from ..explore.session import Session
+
+__all__ = ["explore", "show"]
 
 
 def explore(
@@ -46,18 +49,23 @@ def explore(
 
       topoact explore layer3.zarr layer8.zarr --label class_id --no-browser
     """
-    from ..explore.serve import RunningServer
     from ..explore.session import Session
 
     session = Session(runs, store=store, label=label, read_only=read_only)
-    printer = Printer(as_json=as_json, quiet=quiet)
+    show(session, Printer(as_json=as_json, quiet=quiet), port=port, browser=not no_browser)
+
+
+def show(session: Session, printer: Printer, *, port: int | None = None, browser: bool) -> None:
+    """Start the explorer, print its address, and return when Ctrl-C has ended it."""
+    from ..explore.serve import RunningServer
+
     with RunningServer(session, port=port) as server:
         server.warm()
         printer.result({"address": server.address})
-        if not as_json:
+        if not printer.as_json:
             print(server.address, flush=True)
         printer.note("Ctrl-C ends the explorer")
-        if not (no_browser or as_json):
+        if browser and not printer.as_json:
             typer.launch(server.address)
         try:
             server.wait()

@@ -54,6 +54,9 @@ export function ownValues(graph: GraphData, key: string): Coloured | null {
   return null;
 }
 
+/** Kinds with a hue of their own; the rest is grey. */
+export const COLOURED_KINDS = 12;
+
 /** What to ask the source for, for a key that `ownValues` has no values for. */
 export function valueQuery(key: string): ValueQuery | null {
   const [kind, argument] = split(key);
@@ -85,7 +88,7 @@ export function colourOf(coloured: Coloured, a: number): Rgb {
   const value = coloured.values[a];
   if (coloured.scale === 'kinds') {
     const rank = rankOf(coloured, value);
-    return value < 0 || rank < 0 || rank >= 24 ? UNKNOWN : hueOf(rank);
+    return value < 0 || rank < 0 || rank >= COLOURED_KINDS ? UNKNOWN : hueOf(rank);
   }
   const width = coloured.high - coloured.low;
   return colourAt(

@@ -67,7 +67,9 @@ export function ticks(high: number): number[] {
   const rough = high / 4;
   if (!(rough > 0) || !Number.isFinite(rough)) return [0];
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
+  const step = [1, 2, 2.5, 5, 10]
+    .map((factor) => factor * power)
+    .find((size) => size >= rough * 0.999);
   const width = step ?? 10 * power;
   const n = Math.floor(high / width);
   return Array.from({ length: n + 1 }, (_, at) => Number((at * width).toPrecision(12)));

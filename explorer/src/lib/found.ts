@@ -1,6 +1,6 @@
 /** What a search found, in groups. */
 
-import type { Found, FoundKind } from './types';
+import type { Feature, Found, FoundKind } from './types';
 
 export const KIND_NAMES: Record<FoundKind, string> = {
   class: 'Classes',
@@ -32,4 +32,15 @@ export function step(active: number, by: 1 | -1, options: number): number {
   const next = active + by;
   if (next >= options) return -1;
   return next < -1 ? options - 1 : next;
+}
+
+/** Branches, loops and hubs, each kind by rank and counted from 1; kinds stay in their order. */
+export function numberKinds(features: Feature[]): { feature: Feature; number: number }[] {
+  const kinds = [...new Set(features.map(({ kind }) => kind))];
+  return kinds.flatMap((kind) =>
+    features
+      .filter((feature) => feature.kind === kind)
+      .sort((a, b) => a.rank - b.rank)
+      .map((feature, at) => ({ feature, number: at + 1 })),
+  );
 }

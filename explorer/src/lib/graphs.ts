@@ -21,3 +21,33 @@ export function graphOfRun(source: Source, run: string, label: string | null): P
   }
   return asked;
 }
+
+/** What came of a run's settings. */
+export interface Outcome {
+  coverage: number;
+  noise: number;
+  components: number;
+  loops: number;
+}
+
+const OUTCOMES = new WeakMap<Source, Map<string, Outcome>>();
+
+export async function outcomeOfRun(
+  source: Source,
+  run: string,
+  label: string | null,
+): Promise<Outcome> {
+  let known = OUTCOMES.get(source);
+  if (!known) OUTCOMES.set(source, (known = new Map()));
+  const found = known.get(run);
+  if (found) return found;
+  const { meta } = await graphOfRun(source, run, label);
+  const outcome = {
+    coverage: meta.coverage,
+    noise: meta.noise,
+    components: meta.n_components,
+    loops: meta.n_loops,
+  };
+  known.set(run, outcome);
+  return outcome;
+}

@@ -1,6 +1,6 @@
 /** What the legend says, for the page and for exported pictures. */
 
-import { type Coloured } from './colouring';
+import { COLOURED_KINDS, type Coloured } from './colouring';
 import {
   markedShare,
   edgeShade,
@@ -29,8 +29,6 @@ export interface Legend {
   edges: { width: number; colour: string; text: string }[];
   edgeTitle: string;
 }
-
-const LISTED = 12;
 
 export function legendOf(
   graph: GraphData,
@@ -67,12 +65,12 @@ export function legendOf(
   if (coloured.scale === 'kinds') {
     const named = coloured.kinds.map((entry, rank) => ({ ...entry, rank }));
     const known = named.filter(({ kind }) => kind >= 0);
-    legend.kinds = known.slice(0, LISTED).map(({ name, nodes, rank }) => ({
-      colour: rank < 24 ? css(hueOf(rank)) : css(UNKNOWN),
+    legend.kinds = known.slice(0, COLOURED_KINDS).map(({ name, nodes, rank }) => ({
+      colour: css(rank < COLOURED_KINDS ? hueOf(rank) : UNKNOWN),
       name,
       nodes,
     }));
-    legend.others = Math.max(0, known.length - LISTED);
+    legend.others = Math.max(0, known.length - COLOURED_KINDS);
   } else legend.scale = scaleOf(coloured, coloured.scale);
   return legend;
 }

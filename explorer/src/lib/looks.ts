@@ -168,7 +168,8 @@ function colourNodes(
     const marked = nMarks > 0 && looks.radius[a] > 0 && hasPart(looks.parts!, a, nMarks);
     const colour =
       nMarks > 0 && !marked ? grey : state.coloured ? colourOf(state.coloured, a) : theme.quiet;
-    looks.faded[a] = chosen.size > 0 && !chosen.has(a) ? 1 : 0;
+    // pies and the dots between them tell what was found, whatever is selected
+    looks.faded[a] = chosen.size > 0 && !chosen.has(a) && nMarks === 0 ? 1 : 0;
     const key = colour.join();
     let shades = known.get(key);
     if (!shades) {

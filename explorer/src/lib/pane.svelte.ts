@@ -7,7 +7,7 @@ import { seed } from './layout/seed';
 import { shapeOf, type LayoutShape } from './layout/shape';
 import { legendOf, type Legend } from './legend';
 import { describe, looksOf, markHues, type Looks, type Theme } from './looks';
-import { paint, shapesOf, toSvg, type Shape } from './picture';
+import { paint, pictureOf, toSvg, type Picture } from './picture';
 import {
   branchAround,
   lassoed,
@@ -48,6 +48,8 @@ export class Pane {
   stage = $state.raw<Stage | null>(null);
   /** Counts pictures drawn, and changes of place or look. */
   frame = $state(0);
+  /** How much smaller than usual discs are drawn in this frame. */
+  shrink = $state(1);
   changes = $state(0);
   dialog = $state<'none' | 'keys' | 'list'>('none');
   pathFrom = $state<number | null>(null);
@@ -358,11 +360,11 @@ export class Pane {
   async exportAs(format: 'svg' | 'png'): Promise<void> {
     const { stage, explorer, graph } = this;
     if (!stage?.looks) return;
-    const { width, height } = stage.size();
-    const shapes = await this.shapes(stage, width, height);
+    const picture = await this.still(stage);
+    const { width, height } = picture;
     const name = fileName(graph.meta.run.name);
     if (format === 'svg') {
-      const svg = toSvg(shapes, width, height, `Mapper graph: ${graph.meta.run.name}`);
+      const svg = toSvg(picture, `Mapper graph: ${graph.meta.run.name}`);
       download(new Blob([svg], { type: 'image/svg+xml' }), `${name}.svg`);
       return;
     }
@@ -372,18 +374,18 @@ export class Pane {
     canvas.height = Math.round(height * scale);
     const context = canvas.getContext('2d')!;
     context.scale(scale, scale);
-    paint(shapes, context);
+    paint(picture.shapes, context);
     const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done, 'image/png'));
     if (blob) download(blob, `${name}.png`);
     else explorer.error = 'The picture is too large for this browser; make the window smaller.';
   }
 
-  private async shapes(stage: Stage, width: number, height: number): Promise<Shape[]> {
+  private async still(stage: Stage): Promise<Picture> {
     const { explorer, graph } = this;
     const wanted = explorer.view.images && graph.meta.has_images ? stage.inFrame() : [];
-    return shapesOf({
-      width,
-      height,
+    return pictureOf({
+      ...stage.size(),
+      shrink: stage.shrink,
       screen: stage.screen,
       zoom: stage.zoomFactor(),
       edge: graph.edge,
@@ -410,7 +412,10 @@ export class Pane {
       hover: (node) => (explorer.hovered = node),
       grab: () => this.stopLayout(),
       drop: (node) => this.pin(node),
-      drawn: () => (this.frame += 1),
+      drawn: () => {
+        this.frame += 1;
+        this.shrink = this.stage?.shrink ?? 1;
+      },
     };
   }
 }

@@ -3,7 +3,7 @@
 import type { Placed } from './labels';
 import type { Legend } from './legend';
 import type { Looks, Theme } from './looks';
-import { css, hex } from './palette';
+import { css, hex, UNKNOWN } from './palette';
 
 export type Shape =
   | { is: 'rect'; x: number; y: number; w: number; h: number; fill: string; stroke?: string }
@@ -36,6 +36,8 @@ export interface View {
   screen: Float32Array;
   /** Scale of sizes at the present zoom. */
   zoom: number;
+  /** Scale of sizes in this frame when the whole graph shows. */
+  shrink: number;
   edge: Int32Array;
   looks: Looks;
   hues: string[];
@@ -49,10 +51,20 @@ export interface View {
 const FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif";
 const SIZE = 12;
 const ROW = 17;
+const RIM = 12;
+const KINDS_ABREAST = 4;
+const RAMP = 220;
 
-/** Everything inside the frame, back to front. */
-export function shapesOf(view: View): Shape[] {
-  const { width, height, theme } = view;
+export interface Picture {
+  width: number;
+  height: number;
+  shapes: Shape[];
+}
+
+/** What the frame shows, back to front, and the legend below it. */
+export function pictureOf(view: View): Picture {
+  const { width, theme } = view;
+  const height = view.height + legendHeight(view.legend) + RIM;
   const shapes: Shape[] = [{ is: 'rect', x: 0, y: 0, w: width, h: height, fill: hex(theme.paper) }];
   addEdges(shapes, view);
   addNodes(shapes, view);
@@ -67,8 +79,11 @@ export function shapesOf(view: View): Shape[] {
       halo: hex(theme.paper),
       bold: false,
     });
+  // an edge or a disc may reach over the frame
+  const below = { x: 0, y: view.height, w: width, h: height - view.height };
+  shapes.push({ is: 'rect', ...below, fill: hex(theme.paper) });
   addLegend(shapes, view);
-  return shapes;
+  return { width, height, shapes };
 }
 
 function addEdges(shapes: Shape[], view: View): void {
@@ -111,17 +126,16 @@ function addNodes(shapes: Shape[], view: View): void {
     }
 }
 
-function addLegend(shapes: Shape[], { legend, theme, height }: View): void {
-  const wide = 200;
-  const rows =
-    1 +
-    (legend.scale ? 2 : legend.kinds.length + (legend.others ? 1 : 0)) +
-    (legend.unknown ? 1 : 0) +
-    (legend.sizeTitle ? 2 : 0) +
-    (legend.edges.length ? 1.4 : 0);
-  const tall = rows * ROW + 14;
-  const left = 12;
-  let y = height - 12 - tall;
+function legendHeight(legend: Legend): number {
+  const rows = 1 + (legend.scale ? 2 : Math.ceil((legend.kinds.length + 1) / KINDS_ABREAST));
+  return (rows + (legend.unknown ? 1 : 0) + 1.5) * ROW + 14;
+}
+
+function addLegend(shapes: Shape[], { legend, theme, width, height, shrink }: View): void {
+  const left = RIM;
+  const wide = width - 2 * RIM;
+  const tall = legendHeight(legend);
+  let y = height;
   const text = (x: number, at: string, align: 'left' | 'right' | 'middle' = 'left', bold = false) =>
     shapes.push({ is: 'text', x, y, text: at, align, fill: hex(theme.ink), halo: null, bold });
   shapes.push({
@@ -136,58 +150,50 @@ function addLegend(shapes: Shape[], { legend, theme, height }: View): void {
   const [inner, outer] = [left + 10, left + wide - 10];
   const grey = { stroke: hex(theme.line), width: 1 };
   y += 7 + ROW / 2;
-  text(inner, cut(legend.title, 30), 'left', true);
+  text(inner, cut(legend.title, 60), 'left', true);
   y += ROW;
   if (legend.scale) {
     const { stops, ticks } = legend.scale;
-    shapes.push({ is: 'ramp', x: inner, y: y - 6, w: outer - inner, h: 11, stops });
+    shapes.push({ is: 'ramp', x: inner, y: y - 6, w: RAMP, h: 11, stops });
     y += ROW;
     for (const { at, text: tick } of ticks)
-      text(inner + at * (outer - inner), tick, at === 0 ? 'left' : at === 1 ? 'right' : 'middle');
-    y += ROW;
+      text(inner + at * RAMP, tick, at === 0 ? 'left' : at === 1 ? 'right' : 'middle');
   } else {
-    for (const { colour, name, nodes } of legend.kinds) {
-      shapes.push({ is: 'disc', x: inner + 5, y, r: 5, fill: colour, ...grey });
-      text(inner + 16, cut(name, 22));
-      text(outer, String(nodes), 'right');
-      y += ROW;
-    }
-    if (legend.others) {
-      text(inner + 16, `${legend.others} others`);
-      y += ROW;
-    }
+    const across = (outer - inner) / KINDS_ABREAST;
+    const names = legend.kinds.map(({ colour, name, nodes }) => ({
+      colour,
+      text: `${cut(name, Math.floor(across / 8))} ${nodes}`,
+    }));
+    if (legend.others) names.push({ colour: css(UNKNOWN), text: `${legend.others} others` });
+    names.forEach(({ colour, text: name }, at) => {
+      const x = inner + (at % KINDS_ABREAST) * across;
+      if (at && at % KINDS_ABREAST === 0) y += ROW;
+      shapes.push({ is: 'disc', x: x + 5, y, r: 5, fill: colour, ...grey });
+      text(x + 16, name);
+    });
   }
+  y += ROW;
   if (legend.unknown) {
-    shapes.push({ is: 'disc', x: inner + 5, y, r: 5, fill: css([150, 150, 150]), ...grey });
+    shapes.push({ is: 'disc', x: inner + 5, y, r: 5, fill: css(UNKNOWN), ...grey });
     text(inner + 16, 'unknown');
     y += ROW;
   }
-  if (legend.sizeTitle) {
-    text(inner, cut(legend.sizeTitle, 34));
-    y += ROW;
-    legend.sizes.forEach(({ radius, text: rows_ }, at) => {
-      const x = inner + 8 + (at * (outer - inner)) / 3;
-      shapes.push({
-        is: 'disc',
-        x,
-        y: y + 3,
-        r: Math.min(radius, 12),
-        fill: hex(theme.paper),
-        stroke: hex(theme.quiet),
-        width: 1,
-      });
-      text(x + Math.min(radius, 12) + 5, rows_);
-    });
-    y += ROW * 1.4;
-  }
-  if (legend.edges.length) {
-    text(inner, legend.edgeTitle);
-    legend.edges.forEach(({ width, colour, text: value }, at) => {
-      const x = inner + 72 + at * 56;
-      shapes.push({ is: 'line', x, y, x2: x + 18, y2: y, width, stroke: colour });
-      text(x + 22, value);
-    });
-  }
+  y += ROW / 3;
+  text(inner, legend.sizeTitle);
+  legend.sizes.forEach(({ radius, text: rows }, at) => {
+    const [x, r] = [inner + 50 + at * 75, Math.min(radius * shrink, 14)];
+    const look = { fill: hex(theme.panel), stroke: hex(theme.quiet), width: 1 };
+    shapes.push({ is: 'disc', x, y, r, ...look });
+    text(x + r + 5, rows);
+  });
+  if (!legend.edges.length) return;
+  const from = inner + (legend.sizes.length ? 300 : 260);
+  text(from, legend.edgeTitle);
+  legend.edges.forEach(({ width: thick, colour, text: value }, at) => {
+    const x = from + 80 + at * 85;
+    shapes.push({ is: 'line', x, y, x2: x + 20, y2: y, width: thick, stroke: colour });
+    text(x + 26, value);
+  });
 }
 
 function outside(low: number, high: number, size: number): boolean {
@@ -199,7 +205,7 @@ function cut(text: string, most: number): string {
 }
 
 /** The picture as an SVG document. */
-export function toSvg(shapes: Shape[], width: number, height: number, title: string): string {
+export function toSvg({ shapes, width, height }: Picture, title: string): string {
   const body: string[] = [];
   const ramps: string[] = [];
   shapes.forEach((shape, at) => body.push(element(shape, at, ramps)));

@@ -83,6 +83,7 @@ export function classesOf(
   graph: GraphData,
   projection: Projection,
   ranks: Map<number, number>,
+  marked: Map<number, Rgb>,
 ): ClassEntry[] {
   const counts = new Map<number, number>();
   for (const kind of projection.class) counts.set(kind, (counts.get(kind) ?? 0) + 1);
@@ -91,7 +92,7 @@ export function classesOf(
       kind,
       rows,
       name: className(graph, kind),
-      colour: classColour(ranks, kind),
+      colour: marked.get(kind) ?? (marked.size ? UNKNOWN : classColour(ranks, kind)),
     }))
     .sort((a, b) => b.rows - a.rows || a.kind - b.kind);
 }
@@ -101,8 +102,8 @@ export type PointColouring = 'class' | 'lens' | 'selection';
 export interface Painting {
   by: PointColouring;
   ranks: Map<number, number>;
-  /** Classes that keep their colour while the others turn grey; none: all keep it. */
-  only: Set<number>;
+  /** Marked classes, in the colours of their marks; the others turn grey then. */
+  marked: Map<number, Rgb>;
   lit: Int32Array | null;
   accent: Rgb;
 }
@@ -122,7 +123,7 @@ export function pointColours(projection: Projection, painting: Painting): Uint8A
   return out;
 }
 
-function brush(projection: Projection, { by, ranks, only }: Painting): (at: number) => Rgb {
+function brush(projection: Projection, { by, ranks, marked }: Painting): (at: number) => Rgb {
   if (by === 'selection') return () => UNKNOWN;
   if (by === 'class') {
     const known = new Map<number, Rgb>();
@@ -130,7 +131,7 @@ function brush(projection: Projection, { by, ranks, only }: Painting): (at: numb
       const kind = projection.class[at];
       let colour = known.get(kind);
       if (!colour) {
-        colour = only.size && !only.has(kind) ? UNKNOWN : classColour(ranks, kind);
+        colour = marked.size ? (marked.get(kind) ?? UNKNOWN) : classColour(ranks, kind);
         known.set(kind, colour);
       }
       return colour;

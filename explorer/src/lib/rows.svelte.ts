@@ -1,7 +1,15 @@
 /** The rows of a selection, page by page: what is asked for, and what came. */
 
 import { Asked } from './asked.svelte';
-import { filterOf, nextSorting, PAGE, type Sorting, type Typed } from './rowtable';
+import {
+  filterOf,
+  learnKinds,
+  nextSorting,
+  PAGE,
+  type ColumnKind,
+  type Sorting,
+  type Typed,
+} from './rowtable';
 import type { Source } from './source';
 import type { RowPage, RowQuery } from './types';
 
@@ -10,6 +18,7 @@ export class Rows {
   sorting = $state<Sorting>({ sort: null, descending: false });
   typed = $state<Record<string, Typed>>({});
   offset = $state(0);
+  kinds = $state.raw<Record<string, ColumnKind>>({});
 
   private run = '';
   private nodes: number[] = [];
@@ -30,6 +39,7 @@ export class Rows {
     if (run !== this.run) {
       this.sorting = { sort: null, descending: false };
       this.typed = {};
+      this.kinds = {};
       this.asked.clear();
     }
     this.run = run;
@@ -55,7 +65,11 @@ export class Rows {
   turn(offset: number, wait = 60): void {
     this.offset = offset;
     const { run, query } = this;
-    void this.asked.ask(() => this.source.rows(run, query), wait);
+    void this.asked.ask(async () => {
+      const page = await this.source.rows(run, query);
+      if (run === this.run) this.kinds = learnKinds(this.kinds, page);
+      return page;
+    }, wait);
   }
 
   csv(): Promise<Blob> {

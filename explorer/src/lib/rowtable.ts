@@ -14,14 +14,29 @@ export interface Typed {
   max?: string;
 }
 
-/** Kind of each column: what the graph says of it, else what its cells are. */
-export function columnKinds(page: RowPage, columns: GraphMeta['columns']): ColumnKind[] {
+/** Kinds by the cells seen so far: a page without rows must not change what a column is. */
+export function learnKinds(
+  known: Record<string, ColumnKind>,
+  page: RowPage,
+): Record<string, ColumnKind> {
+  const kinds = { ...known };
+  for (const [at, name] of page.columns.entries()) {
+    const cell = page.rows.find((row) => row[at] !== null)?.[at];
+    if (cell !== undefined) kinds[name] ??= typeof cell === 'number' ? 'number' : 'text';
+  }
+  return kinds;
+}
+
+/** Kind of each column: what its cells are, else what the graph says of it. */
+export function columnKinds(
+  page: RowPage,
+  columns: GraphMeta['columns'],
+  known: Record<string, ColumnKind>,
+): ColumnKind[] {
   return page.columns.map((name, at) => {
     if (at === 0) return 'number';
     const said = columns.find((column) => column.name === name)?.kind;
-    const cell = page.rows.find((row) => row[at] !== null)?.[at];
-    if (cell !== undefined) return typeof cell === 'number' ? 'number' : 'text';
-    return said === 'number' ? 'number' : 'text';
+    return known[name] ?? (said === 'number' ? 'number' : 'text');
   });
 }
 

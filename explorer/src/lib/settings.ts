@@ -1,6 +1,6 @@
 /** Settings of a run: what a form says, what is wrong with it, and how two of them differ. */
 
-import { brief } from './numbers';
+import { brief, whole } from './numbers';
 import type { RunInfo, Settings } from './types';
 
 export interface Draft {
@@ -24,23 +24,25 @@ export type Errors = Partial<Record<Field, string>>;
 /** Lenses that the form offers; `number`: least value after the colon, and its start. */
 export const LENSES: { name: string; title: string; number?: { least: number; start: number } }[] =
   [
-    { name: 'l2norm', title: 'l2norm – length of the activation vector' },
-    { name: 'l1norm', title: 'l1norm – sum of absolute values' },
-    { name: 'linf', title: 'linf – largest absolute value' },
+    { name: 'l2norm', title: 'l2norm – vector length' },
+    { name: 'l1norm', title: 'l1norm – sum of absolutes' },
+    { name: 'linf', title: 'linf – largest absolute' },
     { name: 'mean', title: 'mean' },
     { name: 'median', title: 'median' },
     { name: 'max', title: 'max' },
-    { name: 'std', title: 'std – standard deviation' },
+    { name: 'std', title: 'std – spread of the values' },
     { name: 'column', title: 'column – one column', number: { least: 0, start: 0 } },
     { name: 'pca', title: 'pca – principal components', number: { least: 1, start: 1 } },
-    { name: 'density', title: 'density – of the k nearest rows', number: { least: 1, start: 15 } },
-    { name: 'eccentricity', title: 'eccentricity – mean distance to the others' },
+    { name: 'density', title: 'density – k nearest rows', number: { least: 1, start: 15 } },
+    { name: 'eccentricity', title: 'eccentricity – mean distance' },
   ];
 
 export const COVERS = ['uniform', 'kepler', 'balanced'];
 export const METRICS = ['euclidean', 'cosine'];
-const MOST_INTERVALS = 10_000;
+/** What the server allows, too. */
+const MOST_INTERVALS = 100_000;
 const MOST_PER_GRID = 1_000_000;
+const MOST_OVERLAP = 0.99;
 
 export function draftOf(settings: Settings): Draft {
   const [lens, number] = parts(settings.lens);
@@ -67,14 +69,14 @@ export function readDraft(draft: Draft): { settings: Settings; errors: Errors } 
   const lens = readLens(draft, errors);
   const columns = lensColumns(lens);
   const intervals = readList(draft.intervals, (n) => Number.isInteger(n) && n >= 1);
-  const overlap = readList(draft.overlap, (o) => o >= 0 && o < 1);
+  const overlap = readList(draft.overlap, (o) => o >= 0 && o <= MOST_OVERLAP);
   checkList(intervals, columns, 'intervals', 'Whole numbers of at least 1', errors);
   if (intervals && !errors.intervals) {
     const grid = intervals.length === 1 && columns ? intervals[0] ** columns : product(intervals);
     if (intervals.some((n) => n > MOST_INTERVALS) || grid > MOST_PER_GRID)
-      errors.intervals = `At most ${MOST_INTERVALS} a lens column and ${MOST_PER_GRID} in all.`;
+      errors.intervals = `At most ${whole(MOST_INTERVALS)} a lens column and ${whole(MOST_PER_GRID)} in all.`;
   }
-  checkList(overlap, columns, 'overlap', 'Numbers from 0 up to, not including, 1', errors);
+  checkList(overlap, columns, 'overlap', `Numbers from 0 to ${MOST_OVERLAP}`, errors);
   const settings: Settings = {
     lens,
     cover: draft.cover,
@@ -175,14 +177,26 @@ export function tabsOf(runs: RunInfo[]): Tab[] {
     ...children.filter((child) => parentOf(child, runs) === file),
   ]);
   const orphans = children.filter((child) => !placed.includes(child));
+  const used = new Map<string, number>();
   return [...placed, ...orphans].map((run) => {
     const parent = parentOf(run, runs);
     const changes = parent ? differences(parent.settings, run.settings) : [];
-    const name = parent ? changes.join(', ') || 'same settings' : run.name;
+    const plain = parent ? changes.join(', ') || 'same settings' : run.name;
+    const key = `${parent?.id ?? ''} ${plain}`;
+    const times = (used.get(key) ?? 0) + 1;
+    used.set(key, times);
+    const name = times > 1 ? `${plain} (${times})` : plain;
     const whole = FIELDS.map((f) => `${f.name} ${shown(run.settings[f.field])}`).join(', ');
     const layer = run.layer === null ? '' : `, layer ${run.layer}`;
     return { run, name, title: `${(parent ?? run).name}${layer}: ${whole}` };
   });
+}
+
+/** A run of the same rows with these settings, if there is one already. */
+export function twinOf(of: RunInfo, settings: Settings, runs: RunInfo[]): RunInfo | null {
+  const same = (run: RunInfo) =>
+    run.id === of.id || (run.store !== null && run.store === of.store && run.layer === of.layer);
+  return runs.find((run) => same(run) && !differences(run.settings, settings).length) ?? null;
 }
 
 export type SweepField = 'intervals' | 'overlap' | 'eps' | 'min_samples' | 'min_intersection';

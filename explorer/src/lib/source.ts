@@ -180,11 +180,15 @@ export class HttpSource implements Source {
   }
 
   async notes(run: string): Promise<Note[]> {
-    return (await this.json<{ notes: Note[] }>(`runs/${run}/notes`)).notes;
+    const { notes, stale } = await this.json<{ notes: Note[]; stale?: boolean }>(
+      `runs/${run}/notes`,
+    );
+    return stale ? notes.map((note) => ({ ...note, stale })) : notes;
   }
 
   async saveNotes(run: string, notes: Note[]): Promise<void> {
-    await this.fetch(`runs/${run}/notes`, 'PUT', { notes });
+    const plain = notes.map(({ nodes, text, when }) => ({ nodes, text, when }));
+    await this.fetch(`runs/${run}/notes`, 'PUT', { notes: plain });
   }
 
   private async json<T>(path: string, body?: unknown): Promise<T> {

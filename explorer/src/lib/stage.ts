@@ -61,7 +61,8 @@ const FONT = "12px system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-
 const LABELLED = 5;
 const PICTURED = 7;
 const MOST_PICTURES = 500;
-const MOST_FORCED = 60;
+/** So many selected nodes are labelled over discs; more only where there is room. */
+const MOST_FORCED = 12;
 /** From so many edges on they may be hidden while the view moves, if frames take long. */
 const MANY_EDGES = 5000;
 const SLOW_FRAME = 40;
@@ -89,6 +90,8 @@ export class Stage {
   private pictures: ((node: number) => string | null) | null = null;
   private pictureTimer = 0;
   private dead = false;
+  /** Discs are smaller in a small frame. */
+  shrink = 1;
 
   constructor(
     box: HTMLElement,
@@ -114,15 +117,23 @@ export class Stage {
       defaultNodeType: 'disc',
       defaultEdgeType: 'line',
       defaultDrawNodeHover: () => undefined,
-      nodeProgramClasses: programs(),
+      nodeProgramClasses: programs(graph.meta.has_images),
+      zoomToSizeRatioFunction: (ratio) => Math.sqrt(ratio) / this.shrink,
     });
+    this.fitDiscs();
     this.listen();
     this.watcher = new ResizeObserver(() => {
       if (this.dead) return;
       this.sigma.resize();
+      this.fitDiscs();
       this.sigma.scheduleRender();
     });
     this.watcher.observe(box);
+  }
+
+  private fitDiscs(): void {
+    const { width, height } = this.size();
+    this.shrink = Math.min(1, Math.max(0.45, Math.sqrt((width * height) / 420_000)));
   }
 
   kill(): void {
@@ -138,6 +149,8 @@ export class Stage {
     this.theme = theme;
     this.looks = looks;
     this.drawn += 1;
+    if (this.drawn === 1)
+      this.sigma.once('afterRender', () => performance.mark('topoact-first-paint'));
     this.pictures = pictures;
     const k = looks.parts ? looks.parts.length / this.graph.n : 0;
     for (let a = 0; a < this.graph.n; a += 1) {
@@ -303,6 +316,16 @@ export class Stage {
     return [a.x, a.y, b.x, b.y];
   }
 
+  /** Whether some of the graph lies outside the frame. */
+  isPartial(): boolean {
+    const { width, height } = this.size();
+    for (let a = 0; a < this.graph.n; a += 1) {
+      const [x, y] = [this.screen[2 * a], this.screen[2 * a + 1]];
+      if (x < 0 || y < 0 || x > width || y > height) return true;
+    }
+    return false;
+  }
+
   /** Times between frames while the view last moved, ms. */
   frameTimes(): number[] {
     return [...this.frames];
@@ -354,7 +377,10 @@ export class Stage {
     let held: { node: number; x: number; y: number; moved: boolean } | null = null;
     const more = (event: MouseEvent | TouchEvent) =>
       event.shiftKey || event.ctrlKey || event.metaKey;
-    sigma.on('clickNode', ({ node, event }) => handlers.click(Number(node), more(event.original)));
+    let dropped = -Infinity; // a drag ends in a click, which is none
+    sigma.on('clickNode', ({ node, event }) => {
+      if (performance.now() - dropped > 100) handlers.click(Number(node), more(event.original));
+    });
     sigma.on('doubleClickNode', ({ node, event }) => {
       event.preventSigmaDefault();
       handlers.doubleClick(Number(node));
@@ -378,7 +404,10 @@ export class Stage {
       this.moveNode(held.node, sigma.viewportToGraph(event));
     });
     const release = () => {
-      if (held?.moved) handlers.drop(held.node);
+      if (held?.moved) {
+        dropped = performance.now();
+        handlers.drop(held.node);
+      }
       held = null;
     };
     sigma.on('upNode', release);
@@ -458,9 +487,10 @@ export class Stage {
     const { context, above, theme } = this;
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
+    if (this.pictures) this.framePictures();
     this.rings(above.compared, css(theme.warn), 2, 3, [4, 3]);
     this.rings(above.lit, css(theme.warn), 3, 2);
-    this.rings(above.selected, css(theme.accent), 2.5, 1.5);
+    this.rings(above.selected, css(theme.accent), above.selected.length > 20 ? 1.5 : 2.5, 1);
     if (above.hovered !== null) {
       this.hoveredEdges(above.hovered);
       this.rings([above.hovered], css(theme.ink), 1.5, 2);
@@ -517,6 +547,27 @@ export class Stage {
     context.setLineDash([]);
   }
 
+  /** Pictures hide the discs: their colours go around them. */
+  private framePictures(): void {
+    const { context } = this;
+    const zoom = this.zoomFactor();
+    context.lineWidth = 2.5;
+    for (const a of this.inFrame()) {
+      const { image, size, color } = this.nodes[a];
+      if (!image) continue;
+      context.beginPath();
+      context.arc(
+        this.screen[2 * a],
+        this.screen[2 * a + 1],
+        Number(size) * zoom - 1,
+        0,
+        2 * Math.PI,
+      );
+      context.strokeStyle = String(color);
+      context.stroke();
+    }
+  }
+
   private hoveredEdges(node: number): void {
     const { context, graph } = this;
     context.beginPath();
@@ -556,19 +607,22 @@ export class Stage {
   private chooseLabels(width: number, height: number): Placed[] {
     const { above } = this;
     const first = [above.focused, above.hovered].filter((a): a is number => a !== null);
-    const forced = [...first, ...above.selected.slice(0, MOST_FORCED)];
-    if (!above.labels && !forced.length) return [];
-    const order = above.labels ? [...forced, ...this.order.subarray(0, 4000)] : forced;
+    const few = above.selected.length <= MOST_FORCED;
+    const forced = few ? [...first, ...above.selected] : first;
+    const wished = few ? [] : above.selected.slice(0, 1000);
+    if (!above.labels && !forced.length && !wished.length) return [];
+    const order = [...forced, ...wished, ...(above.labels ? this.order.subarray(0, 4000) : [])];
     return placeLabels({
       order,
       forced: forced.length,
       screen: this.screen,
       radius: (a) => this.radius(a),
-      shown: (a) => this.shown(a) && (!this.looks?.faded[a] || first.includes(a)),
+      shown: (a) => this.shown(a),
+      wanted: (a) => !this.looks?.faded[a],
       width: (a) => this.text(a).width,
       size: { width, height },
       least: LABELLED,
-      most: Math.min(90, Math.round((width * height) / 8000)) + forced.length,
+      most: Math.min(60, Math.round((width * height) / 12_000)) + forced.length,
     });
   }
 
@@ -639,7 +693,7 @@ function partsAt(parts: Float32Array, a: number, k: number, look: NodeLook): boo
   return any;
 }
 
-function programs() {
+function programs(images: boolean) {
   const drawHover = () => undefined;
   const hues = markHues(MOST_MARKS);
   const slices = hues.map((value, at) => ({
@@ -659,11 +713,13 @@ function programs() {
       slices: slices as [(typeof slices)[0], ...typeof slices],
       drawHover,
     }),
-    image: createNodeImageProgram({
-      size: { mode: 'force', value: 96 },
-      keepWithinCircle: true,
-      padding: 0.14,
-      drawHover,
+    // it opens a drawing context of its own, which takes its time
+    ...(images && {
+      image: createNodeImageProgram({
+        size: { mode: 'force', value: 96 },
+        keepWithinCircle: true,
+        drawHover,
+      }),
     }),
   };
 }

@@ -71,6 +71,7 @@ export interface GraphMeta {
   has_activations: boolean;
   branches: Feature[];
   loops: Feature[];
+  hubs?: Feature[];
 }
 
 /** The graph as arrays; [n, 3] and [n, k] arrays are flat, row after row. */
@@ -161,6 +162,8 @@ export interface SelectionSummary {
   exemplars: RowView[];
   per_class: { id: number; name: string; rows: RowView[] }[];
   words: { word: string; count: number; lift: number }[];
+  /** Rows whose activations were read: a sample of very many. */
+  n_read?: number;
 }
 
 export interface RowQuery {
@@ -235,4 +238,6 @@ export interface Note {
   nodes: number[];
   text: string;
   when: string;
+  /** Written on a graph that was replaced since: its nodes may be others now. */
+  stale?: boolean;
 }

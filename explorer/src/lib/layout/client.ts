@@ -10,8 +10,11 @@ export function runForce(
   failed: (reason: string) => void,
 ): () => void {
   const worker = new ForceWorker();
+  const next = () => worker.postMessage('drawn');
   worker.onmessage = ({ data }: MessageEvent<ForceReport>) => {
     if (data.done >= data.total) worker.terminate();
+    // so that a graph slow to draw leaves the page time for its user
+    else afterDrawing(next);
     told(data);
   };
   worker.onerror = (event) => {
@@ -20,4 +23,12 @@ export function runForce(
   };
   worker.postMessage(task);
   return () => worker.terminate();
+}
+
+/** Call back when a frame was drawn, and after a rest of as long as the drawing took. */
+function afterDrawing(next: () => void): void {
+  const start = performance.now();
+  requestAnimationFrame(() =>
+    requestAnimationFrame(() => setTimeout(next, Math.min(performance.now() - start, 2000))),
+  );
 }

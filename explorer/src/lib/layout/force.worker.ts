@@ -16,26 +16,35 @@ export interface ForceReport {
   total: number;
 }
 
-/** Time between two pictures: often while the graph is small, seldom where drawing takes long. */
-const few = 120;
-const many = 900;
+/** Time between two pictures, ms, if the page has drawn the one before. */
+const WAIT = 120;
+/** Time between two looks at what the page said. */
+const SLICE = 40;
 
-onmessage = ({ data }: MessageEvent<ForceTask>) => {
-  const run = new ForceRun(data.shape, data.start, data.pins);
-  const wait = data.shape.n > 3000 ? many : few;
-  let last = performance.now();
-  while (run.done < run.total) {
-    run.step();
-    if (performance.now() - last >= wait && run.done < run.total) {
-      report(run);
-      last = performance.now();
-    }
-  }
-  report(run);
+let run: ForceRun | null = null;
+let drawn = true;
+let reported = 0;
+
+/** A task starts a layout; anything else says that the last picture was drawn. */
+onmessage = ({ data }: MessageEvent<ForceTask | 'drawn'>) => {
+  drawn = true;
+  if (data === 'drawn') return;
+  run = new ForceRun(data.shape, data.start, data.pins);
+  reported = performance.now();
+  slice();
 };
 
-function report(run: ForceRun): void {
-  const { positions, spacing } = run.result();
-  const message: ForceReport = { positions, spacing, done: run.done, total: run.total };
-  postMessage(message, { transfer: [positions.buffer, spacing.buffer] });
+function slice(): void {
+  if (!run) return;
+  const start = performance.now();
+  while (run.done < run.total && performance.now() - start < SLICE) run.step();
+  const finished = run.done >= run.total;
+  if (finished || (drawn && performance.now() - reported > WAIT)) {
+    const { positions, spacing } = run.result();
+    const report: ForceReport = { positions, spacing, done: run.done, total: run.total };
+    postMessage(report, { transfer: [positions.buffer, spacing.buffer] });
+    drawn = false;
+    reported = performance.now();
+  }
+  if (!finished) setTimeout(slice);
 }

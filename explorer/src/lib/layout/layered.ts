@@ -24,7 +24,7 @@ function bandLayout(shape: LayoutShape): Float32Array {
     stack(layers, lane, shape.column, top);
   }
   const height = top.reduce((most, lanes) => Math.max(most, lanes), 1);
-  const step = Math.min(Math.max((0.7 * columns) / height, 0.4), 1.6);
+  const step = Math.min(Math.max((0.6 * columns) / height, 0.4), 4);
   const positions = new Float32Array(2 * shape.n);
   for (let a = 0; a < shape.n; a += 1) {
     positions[2 * a] = shape.column[a];

@@ -14,7 +14,7 @@ void main() {
 }`;
 
 export const FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 uniform vec3 u_paper;
 uniform vec3 u_ring;
 uniform float u_fade;
