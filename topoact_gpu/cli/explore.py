@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,13 +60,22 @@ def show(session: Session, printer: Printer, *, port: int | None = None, browser
     from ..explore.serve import RunningServer
 
     with RunningServer(session, port=port) as server:
+        server.warm()
         printer.result({"address": server.address})
         if not printer.as_json:
             print(server.address, flush=True)
         printer.note("Ctrl-C ends the explorer")
-        if browser:
+        if browser and not printer.as_json:
             typer.launch(server.address)
         try:
             server.wait()
         except KeyboardInterrupt:
+            _silence()
             printer.note("stopped")
+
+
+def _silence() -> None:
+    """What still runs is cut off when the process ends; nobody wants to read about it."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore", RuntimeWarning)
+    threading.excepthook = lambda _: None

@@ -113,31 +113,45 @@ def explore(
     -----
     The server answers this machine only; the address holds a secret.
     """
+    in_memory = (labels, label_names, columns, lens_values, activations)
     if isinstance(runs, MapperGraph):
-        session = Session(read_only=read_only, label=None)
-        given = dict(columns or {})
-        names: dict[str, list[str]] = {}
-        if labels is not None:
-            given["label"] = labels
-        if label_names is not None:
-            names["label"] = [str(name) for name in label_names]
-        session.add_run(
-            "graph",
-            runs,
-            lens_values=lens_values,
-            columns=given,
-            names=names,
-            activations=activations,
-        )
-        session.label = label
+        session = Session(read_only=read_only)
+        _add_graph(session, runs, *in_memory)
     else:
-        if any(v is not None for v in (labels, label_names, columns, lens_values, activations)):
+        if any(value is not None for value in in_memory):
             raise ParameterError(
                 "labels, label_names, columns, lens_values and activations are for a graph in "
                 "memory; a run on disk has its own"
             )
         paths = [runs] if isinstance(runs, str | Path) else list(runs)
-        session = Session(paths, read_only=read_only, store=store, label=label)
+        session = Session(paths, read_only=read_only, store=store)
+    if not session.runs:
+        raise ParameterError("the explorer needs at least one run, got none")
+    if label is not None:
+        session.check_label(label)
+        session.label = label
     server = RunningServer(session, port=port)
     server.warm()
     return Explorer(server, height)
+
+
+def _add_graph(
+    session: Session,
+    graph: MapperGraph,
+    labels: ArrayLike | None,
+    label_names: Iterable[str] | None,
+    columns: Mapping[str, ArrayLike] | None,
+    lens_values: ArrayLike | None,
+    activations: Any,
+) -> None:
+    run = session.add_run(
+        "graph",
+        graph,
+        lens_values=lens_values,
+        columns={**(columns or {}), **({} if labels is None else {"label": labels})},
+        names={} if label_names is None else {"label": [str(name) for name in label_names]},
+        activations=activations,
+    )
+    _ = run.activations  # what does not fit is told now
+    if labels is not None:
+        run.checked_label("label")

@@ -62,6 +62,7 @@ class RunningServer:
             timeout_graceful_shutdown=2,
         )
         self._server: Any = uvicorn.Server(config)
+        self._warming: threading.Thread | None = None
         self._thread = threading.Thread(target=self._work, name="topoact-explore", daemon=True)
         self._thread.start()
         self._wait()
@@ -81,11 +82,15 @@ class RunningServer:
         """Stop answering; a second call does nothing."""
         self._server.should_exit = True
         self._thread.join(_STOP_SECONDS)
-        self._socket.close()
+        if self._warming is not None:
+            self._warming.join(_STOP_SECONDS)
+        if not self.running:
+            self._socket.close()
 
     def warm(self) -> None:
         """Begin to make the first graph, which the page will ask for first."""
-        threading.Thread(target=self._make_graph, name="topoact-warm", daemon=True).start()
+        self._warming = threading.Thread(target=self._make_graph, name="topoact-warm", daemon=True)
+        self._warming.start()
 
     def _make_graph(self) -> None:
         # whoever asks for it is told what is wrong

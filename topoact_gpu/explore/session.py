@@ -80,7 +80,7 @@ class Session:
             path = Path(path)
             self._add(path.name.removesuffix(".zarr"), read_header(path), path=path)
         if label is not None:
-            self._check_label(label)
+            self.check_label(label)
 
     @property
     def title(self) -> str:
@@ -158,11 +158,10 @@ class Session:
         RunView
         """
         inherited = parent._run() if parent is not None else None
-        lens = np.full((graph.n_rows, 1), np.nan) if lens_values is None else lens_values
         kept_names = _given(names, inherited, "names")
         run = Run(
             graph=graph,
-            lens_values=np.asarray(lens, dtype=np.float64).reshape(graph.n_rows, -1),
+            lens_values=_as_lens(lens_values, graph),
             report=dict(report or {}),
             columns=coded_columns(_given(columns, inherited, "columns"), kept_names, graph.n_rows),
             names=kept_names,
@@ -241,10 +240,16 @@ class Session:
         self._stores[found.id] = found
         return found
 
-    def _check_label(self, label: str) -> None:
-        known = {name for run in self.runs for name in run.header.columns}
-        if label not in known:
-            raise ParameterError(f"no run has the row column {label!r}{nearest_name(label, known)}")
+    def check_label(self, label: str) -> None:
+        """Raise `ParameterError` unless some run has a column of categories of this name."""
+        holders = [run for run in self.runs if label in run.header.columns]
+        if not holders:
+            known = {name for run in self.runs for name in run.header.columns}
+            raise ParameterError(
+                f"no run has the row column {label!r}{nearest_name(label, sorted(known))}"
+            )
+        if not any(label in run.categories for run in holders):
+            holders[0].checked_label(label)
 
 
 class StoreView:
@@ -486,12 +491,13 @@ class RunView:
     def label(self) -> str | None:
         """The row column whose values are the classes, unless another is asked for."""
         asked = self.session.label
-        if asked in self._categories:
+        if asked in self.categories:
             return asked
         return self.once("label", lambda: label_column(self.columns, self._run().names))  # type: ignore[no-any-return]
 
     @property
-    def _categories(self) -> list[str]:
+    def categories(self) -> list[str]:
+        """Names of the row columns whose values are classes."""
         return [column.name for column in self.column_kinds() if column.kind == "category"]
 
     def checked_label(self, label: str | None) -> str | None:
@@ -504,10 +510,10 @@ class RunView:
         """
         if label is None:
             return self.label
-        if label not in self._categories:
+        if label not in self.categories:
             raise ParameterError(
                 f"label must be a row column of categories, not {label[:80]!r}"
-                f"{nearest_name(label[:80], self._categories)}"
+                f"{nearest_name(label[:80], self.categories)}"
             )
         return label
 
@@ -621,6 +627,16 @@ def _input_names(inputs: list[dict[str, Any]]) -> list[str]:
     for number, line in zip(numbers, inputs, strict=True):
         names[number] = str(line.get("id", number))
     return names
+
+
+def _as_lens(values: ArrayLike | None, graph: MapperGraph) -> NDArray[np.float64]:
+    """Lens values of each row; NaN where they are not known."""
+    shape = (graph.n_rows, graph.node_lens.shape[1])
+    lens = np.full(shape, np.nan) if values is None else np.asarray(values, dtype=np.float64)
+    lens = lens[:, None] if lens.ndim == 1 else lens
+    if lens.shape != shape:
+        raise DataError(f"lens_values must have the graph's shape {shape}, got {lens.shape}")
+    return lens
 
 
 def _given(value: Any, inherited: Run | None, name: str) -> dict[str, Any]:
