@@ -203,7 +203,7 @@ def test_predictions_that_cannot_be_compared():
     found, remark = predicted_classes(classes, [0, 0], ["a", "b"], ["n01", "n02"])
     assert (found.tolist(), remark) == (
         [-1, -1],
-        "no class has the name of an output of the network",
+        "the misclassified share is unknown: no class has the name of an output of the network",
     )
     found, remark = predicted_classes(classes, [0, 2], ["a", "b"], ["b", "a", "c"])
     assert (found.tolist(), remark) == ([1, 4], None)

@@ -206,7 +206,10 @@ def predicted_classes(
     found[found] = known[classes[found]]
     nothing[found] = table[predicted[found]]
     if not known.any():
-        return nothing, "no class has the name of an output of the network"
+        return (
+            nothing,
+            "the misclassified share is unknown: no class has the name of an output of the network",
+        )
     missing = int((~known).sum())
     remark = f"{missing:,} of {len(known):,} classes are none of the network's"
     return nothing, f"{remark}: their rows have no error rate" if missing else None

@@ -50,8 +50,8 @@ def encode_table(meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
     Examples
     --------
     >>> meta, arrays = decode_table(encode_table({"a": 1}, {"x": np.arange(3)}))
-    >>> meta, arrays["x"].dtype, arrays["x"].tolist()
-    ({'a': 1}, dtype('int32'), [0, 1, 2])
+    >>> meta, arrays["x"].dtype.name, arrays["x"].tolist()
+    ({'a': 1}, 'int32', [0, 1, 2])
     """
     held = {name: _narrow(name, np.asarray(array)) for name, array in arrays.items()}
     described, offset = [], 0

@@ -1,7 +1,6 @@
 /** Numbers as the page writes them. */
 
 const WHOLE = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
-const PERCENT = new Intl.NumberFormat('en', { style: 'percent', maximumFractionDigits: 1 });
 const SHORT = new Intl.NumberFormat('en', { maximumSignificantDigits: 4 });
 const THREE = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
 const TWO = new Intl.NumberFormat('en', { maximumSignificantDigits: 2 });
@@ -30,7 +29,8 @@ export function percent(share: Maybe): string {
   if (!known(share)) return NONE;
   if (share > 0 && share < 0.0005) return '< 0.1%';
   if (share < 1 && share > 0.9995) return '> 99.9%';
-  return PERCENT.format(share);
+  // as Python rounds it: the command line and the page say the same
+  return `${Number((100 * share).toFixed(1))}%`;
 }
 
 /** Four significant digits; powers of ten where zeros would fill the line. */
