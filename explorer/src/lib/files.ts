@@ -29,15 +29,32 @@ export async function loadPhotos(
 }
 
 async function loadPhoto(url: string): Promise<Photo | null> {
+  const canvas = await drawn(url, false);
+  return canvas && { element: canvas, url: canvas.toDataURL('image/jpeg', 0.85) };
+}
+
+/** A picture cut to a disc, as an address; null where it cannot be had. */
+export async function roundPicture(url: string): Promise<string | null> {
+  return (await drawn(url, true))?.toDataURL() ?? null;
+}
+
+/** The middle square of a picture. */
+async function drawn(url: string, round: boolean): Promise<HTMLCanvasElement | null> {
   try {
     const image = new Image();
     image.src = url;
     await image.decode();
+    const [width, height] = [image.naturalWidth, image.naturalHeight];
+    const side = Math.min(width, height);
     const canvas = document.createElement('canvas');
-    canvas.width = image.naturalWidth;
-    canvas.height = image.naturalHeight;
-    canvas.getContext('2d')!.drawImage(image, 0, 0);
-    return { element: canvas, url: canvas.toDataURL('image/jpeg', 0.85) };
+    canvas.width = canvas.height = side;
+    const context = canvas.getContext('2d')!;
+    if (round) {
+      context.arc(side / 2, side / 2, side / 2, 0, 2 * Math.PI);
+      context.clip();
+    }
+    context.drawImage(image, (side - width) / 2, (side - height) / 2);
+    return canvas;
   } catch {
     return null; // the node is drawn without
   }

@@ -113,7 +113,7 @@ export function looksOf(graph: GraphData, state: LookState, theme: Theme): Looks
   };
   if (marks.length) sizeByShare(looks.radius, marks, n);
   // a picture needs room
-  if (state.images) looks.radius = looks.radius.map((radius) => 1.6 * radius + 2);
+  if (state.images) looks.radius = looks.radius.map((radius) => 1.3 * radius + 2);
   colourNodes(looks, graph, state, theme, marks.length);
   drawEdges(looks, graph, state, theme);
   return looks;

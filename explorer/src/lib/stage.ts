@@ -6,6 +6,7 @@ import { createNodePiechartProgram } from '@sigma/node-piechart';
 import Graph from 'graphology';
 import Sigma from 'sigma';
 import type { Coordinates } from 'sigma/types';
+import { roundPicture } from './files';
 import { placeLabels, type Placed } from './labels';
 import { labelOf, markHues, MOST_MARKS, type Looks, type Theme } from './looks';
 import { css, hex } from './palette';
@@ -89,6 +90,9 @@ export class Stage {
   private watching = 0;
   private pictures: ((node: number) => string | null) | null = null;
   private pictureTimer = 0;
+  private refreshTimer = 0;
+  /** Nodes whose pictures were asked for. */
+  private readonly asked = new Set<number>();
   private dead = false;
   /** Discs are smaller in a small frame. */
   shrink = 1;
@@ -139,6 +143,7 @@ export class Stage {
   kill(): void {
     this.dead = true;
     clearTimeout(this.pictureTimer);
+    clearTimeout(this.refreshTimer);
     cancelAnimationFrame(this.watching);
     this.watcher.disconnect();
     this.sigma.kill();
@@ -463,15 +468,19 @@ export class Stage {
       .filter((a) => this.radius(a) >= PICTURED && !this.nodes[a].image)
       .sort((a, b) => this.radius(b) - this.radius(a))
       .slice(0, MOST_PICTURES);
-    let changed = false;
-    for (const a of large) {
-      const url = pictures(a);
-      if (url === null) continue;
-      this.nodes[a].image = url;
-      this.nodes[a].type = 'image';
-      changed = true;
-    }
-    if (changed) this.sigma.refresh({ schedule: true });
+    for (const a of large) void this.showPicture(a, pictures(a));
+  }
+
+  private async showPicture(a: number, url: string | null): Promise<void> {
+    if (url === null || this.asked.has(a)) return;
+    this.asked.add(a);
+    const image = await roundPicture(url);
+    if (image === null || this.dead) return;
+    this.nodes[a].image = image;
+    if (!this.pictures) return;
+    this.nodes[a].type = 'image';
+    clearTimeout(this.refreshTimer);
+    this.refreshTimer = window.setTimeout(() => this.sigma.refresh({ schedule: true }), 60);
   }
 
   // the canvas above
@@ -487,7 +496,6 @@ export class Stage {
     const { context, above, theme } = this;
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
-    if (this.pictures) this.framePictures();
     this.rings(above.compared, css(theme.warn), 2, 3, [4, 3]);
     this.rings(above.lit, css(theme.warn), 3, 2);
     this.rings(above.selected, css(theme.accent), above.selected.length > 20 ? 1.5 : 2.5, 1);
@@ -545,27 +553,6 @@ export class Stage {
     context.lineWidth = width;
     context.stroke();
     context.setLineDash([]);
-  }
-
-  /** Pictures hide the discs: their colours go around them. */
-  private framePictures(): void {
-    const { context } = this;
-    const zoom = this.zoomFactor();
-    context.lineWidth = 2.5;
-    for (const a of this.inFrame()) {
-      const { image, size, color } = this.nodes[a];
-      if (!image) continue;
-      context.beginPath();
-      context.arc(
-        this.screen[2 * a],
-        this.screen[2 * a + 1],
-        Number(size) * zoom - 1,
-        0,
-        2 * Math.PI,
-      );
-      context.strokeStyle = String(color);
-      context.stroke();
-    }
   }
 
   private hoveredEdges(node: number): void {
@@ -718,6 +705,7 @@ function programs(images: boolean) {
       image: createNodeImageProgram({
         size: { mode: 'force', value: 96 },
         keepWithinCircle: true,
+        padding: 0.1, // there the disc's colour shows
         drawHover,
       }),
     }),
