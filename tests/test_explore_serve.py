@@ -28,6 +28,7 @@ from topoact_gpu.explore.serve import RunningServer
 from topoact_gpu.explore.session import Session
 from topoact_gpu.explore.tables import decode_table
 from topoact_gpu.runs import load_run
+from topoact_gpu.summary import summarise
 from topoact_gpu.summary_group import load_summary, write_summary
 
 
@@ -311,7 +312,7 @@ def test_many_threads_get_one_summary(path, monkeypatch):
     summarise = summaries.summarise
 
     def counted(*args, **options):
-        made.append(options["label"])
+        made.append(options.get("label"))
         return summarise(*args, **options)
 
     monkeypatch.setattr(summaries, "summarise", counted)
@@ -320,7 +321,30 @@ def test_many_threads_get_one_summary(path, monkeypatch):
         tables = list(pool.map(lambda _: graph_table(view), range(16)))
         pool.map(lambda _: view.summary("few"), range(16))
     assert len({id(table) for table in tables}) == 1
-    assert sorted(made) == ["class_id", "few"]
+    assert sorted(str(label) for label in made) == ["None", "class_id", "few"]
+
+
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("label", ["class_id", "few", "token"])
+def test_the_rows_of_nodes_are_the_same_for_all_classes(tmp_path, write_run, written, label):
+    path = write_run(tmp_path)
+    view = Session([path]).runs[0]
+    if written:
+        write_summary(path, view.summary())
+        view = Session([path]).runs[0]
+    found = view.summary(label)
+    codes, names = view.class_codes(label)
+    expected = summarise(
+        view.graph,
+        classes=codes,
+        class_names=names,
+        activations=view.activations.rows,
+        inputs=view.columns["input"],
+    )
+    assert found.label == label
+    for name in ("class_id", "top_p", "exemplar", "exemplar_distance", "mean_activation"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert found.warnings[: len(expected.warnings)] == expected.warnings
 
 
 def test_the_summary_in_a_run_is_used(tmp_path, write_run, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from topoact_gpu.features import find_features
@@ -14,12 +14,19 @@ if TYPE_CHECKING:
 
 __all__ = ["features_of", "summary_of"]
 
+_OF_ROWS = ("exemplar", "exemplar_distance", "mean_activation", "overall_activation")
+
 
 def summary_of(run: RunView, label: str | None) -> Summary:
-    """The summary of the nodes by the classes of a row column: that in the run, or a new one."""
+    """The summary of the nodes by the classes of a row column: that in the run, or a new one.
+
+    Notes
+    -----
+    Mean rows and exemplars are the same for all classes, and worked out once.
+    """
     codes, names = (None, None) if label is None else run.class_codes(label)
-    saved = None if run.path is None else _saved(run, label, names)
-    if saved is not None:
+    saved = _saved(run)
+    if saved is not None and saved.label == label and saved.class_names == (names or []):
         return saved
     words = run.words
     summary = summarise(
@@ -31,24 +38,27 @@ def summary_of(run: RunView, label: str | None) -> Summary:
         confidence=run.columns.get("confidence"),
         words=None if words is None else words[0],
         word_names=None if words is None else words[1],
-        activations=None if run.activations is None else run.activations.rows,
-        inputs=run.columns.get("input"),
     )
     remark = run.prediction_remark(label)
     if remark is not None:
         summary.warnings.append(remark)
-    return summary
+    rows: Summary = run.once("rows of nodes", lambda: _of_rows(run)) if saved is None else saved
+    return replace(summary, **{name: getattr(rows, name) for name in _OF_ROWS})
 
 
-def _saved(run: RunView, label: str | None, names: list[str] | None) -> Summary | None:
-    """The summary in the run, if it is of these classes and knows what could be known now."""
-    assert run.path is not None
-    if not (run.path / "summary").is_dir():
+def _of_rows(run: RunView) -> Summary:
+    """The summary without classes."""
+    activations = None if run.activations is None else run.activations.rows
+    return summarise(run.graph, activations=activations, inputs=run.columns.get("input"))
+
+
+def _saved(run: RunView) -> Summary | None:
+    """The summary in the run, if it knows what could be known now of the activations."""
+    if run.path is None or not (run.path / "summary").is_dir():
         return None
     found = load_summary(run.path)
-    same = found is not None and found.label == label and found.class_names == (names or [])
     whole = found is not None and (found.mean_activation is not None or run.activations is None)
-    return found if same and whole else None
+    return found if whole else None
 
 
 def features_of(run: RunView, label: str | None) -> dict[str, Any]:
