@@ -118,10 +118,10 @@ describe('layers', () => {
 describe('numbers', () => {
   it('are short', () => {
     expect([percent(0), percent(0.0001), percent(0.056), percent(0.5), percent(NaN)]).toEqual([
-      '0\u00a0%',
-      '<\u00a00.1\u00a0%',
-      '5.6\u00a0%',
-      '50\u00a0%',
+      '0%',
+      '<\u00a00.1%',
+      '5.6%',
+      '50%',
       'unknown',
     ]);
     expect([brief(0), brief(1.23456), brief(1e-5)]).toEqual(['0', '1.23', '1.00e-5']);

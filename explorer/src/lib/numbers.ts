@@ -9,8 +9,8 @@ export function whole(value: number): string {
 export function percent(share: number): string {
   if (!Number.isFinite(share)) return 'unknown';
   const value = 100 * share;
-  if (value === 0 || value >= 10) return `${Math.round(value)}\u00a0%`;
-  return value < 0.1 ? '<\u00a00.1\u00a0%' : `${value.toFixed(1)}\u00a0%`;
+  if (value === 0 || value >= 10) return `${Math.round(value)}%`;
+  return value < 0.1 ? '<\u00a00.1%' : `${value.toFixed(1)}%`;
 }
 
 /** Three significant figures, without an exponent where it can be helped. */
