@@ -35,5 +35,17 @@ status=0
 "$python" -m ruff format --check . || status=$?
 "$python" -m mypy || status=$?
 check_page || status=$?
-"$python" -m pytest "$@" || status=$?
+
+# The explorer's tests mostly wait for a browser: they run beside the others, and are shown after.
+explorer=(tests/explorer tests/test_explore_*.py tests/test_page_build.py)
+if [ $# -gt 0 ]; then
+    "$python" -m pytest "$@" || status=$?
+    exit "$status"
+fi
+beside=$(mktemp)
+trap 'rm -f -- "$beside"' EXIT
+"$python" -m pytest -p no:cacheprovider "${explorer[@]}" >"$beside" 2>&1 &
+"$python" -m pytest "${explorer[@]/#/--ignore=}" || status=$?
+wait $! || status=$?
+cat -- "$beside"
 exit "$status"
