@@ -5,6 +5,7 @@ import { createNodeImageProgram } from '@sigma/node-image';
 import { createNodePiechartProgram } from '@sigma/node-piechart';
 import Graph from 'graphology';
 import Sigma from 'sigma';
+import { EdgeLineProgram, NodePointProgram } from 'sigma/rendering';
 import type { Coordinates } from 'sigma/types';
 import { roundPicture } from './files';
 import { placeLabels, type Placed } from './labels';
@@ -64,10 +65,14 @@ const PICTURED = 7;
 const MOST_PICTURES = 500;
 /** So many selected nodes are labelled over discs; more only where there is room. */
 const MOST_FORCED = 12;
-/** From so many edges on they may be hidden while the view moves, if frames take long. */
-const MANY_EDGES = 5000;
-const SLOW_FRAME = 40;
+/** Longest that drawing may take, ms, while the view moves. */
+const SLOW_FRAME = 25;
+/** Graphs up to so many nodes and edges are quick to draw in any case. */
+const FEW = 800;
+/** From so many on, points are drawn for discs, and hairs for all but the widest edges. */
 const MANY_NODES = 3000;
+const MANY_EDGES = 5000;
+const WIDE_EDGES = 500;
 
 export class Stage {
   readonly positions: Float32Array;
@@ -94,6 +99,8 @@ export class Stage {
   /** Nodes whose pictures were asked for. */
   private readonly asked = new Set<number>();
   private dead = false;
+  /** Draw with the programs that a computer without a graphics card is quick at. */
+  private cheap: boolean;
   /** Discs are smaller in a small frame. */
   shrink = 1;
 
@@ -108,6 +115,7 @@ export class Stage {
     this.positions = start.slice();
     this.screen = new Float32Array(2 * graph.n);
     this.context = canvas.getContext('2d')!;
+    this.cheap = graph.n > MANY_NODES || graph.nEdges > MANY_EDGES;
     const { drawn, names } = this.build();
     this.edgeNames = names;
     this.sigma = new Sigma(drawn, box, {
@@ -122,8 +130,13 @@ export class Stage {
       defaultEdgeType: 'line',
       defaultDrawNodeHover: () => undefined,
       nodeProgramClasses: programs(graph.meta.has_images),
+      edgeProgramClasses: { hair: EdgeLineProgram },
       zoomToSizeRatioFunction: (ratio) => Math.sqrt(ratio) / this.shrink,
     });
+    // layers that stay empty, or repeat what the canvas above shows: each costs the browser time
+    const layers = this.sigma.getCanvases();
+    for (const name of ['edgeLabels', 'labels', 'hovers', 'hoverNodes'])
+      if (layers[name]) layers[name].style.display = 'none';
     this.fitDiscs();
     this.listen();
     this.watcher = new ResizeObserver(() => {
@@ -154,10 +167,13 @@ export class Stage {
     this.theme = theme;
     this.looks = looks;
     this.drawn += 1;
+    if (this.drawn === 1 && this.graph.n + this.graph.nEdges > FEW)
+      setTimeout(() => this.timeDrawing(), 1000);
     if (this.drawn === 1)
       this.sigma.once('afterRender', () => performance.mark('topoact-first-paint'));
     this.pictures = pictures;
     const k = looks.parts ? looks.parts.length / this.graph.n : 0;
+    const plain = this.cheap ? 'point' : 'disc';
     for (let a = 0; a < this.graph.n; a += 1) {
       const look = this.nodes[a];
       look.size = looks.radius[a];
@@ -165,12 +181,14 @@ export class Stage {
       look.outline = looks.outline[a];
       look.hidden = looks.hidden[a] === 1;
       look.zIndex = looks.faded[a] ? 0 : 1;
-      look.type = !pictures && looks.parts && partsAt(looks.parts, a, k, look) ? 'pie' : 'disc';
+      look.type = !pictures && looks.parts && partsAt(looks.parts, a, k, look) ? 'pie' : plain;
       if (pictures && look.image) look.type = 'image';
     }
+    const wide = this.widthCut(looks);
     for (let e = 0; e < this.graph.nEdges; e += 1) {
       const look = this.edges[e];
       look.size = looks.edgeWidth[e];
+      look.type = looks.edgeWidth[e] > wide ? 'line' : 'hair';
       look.color = looks.edgeColour[e];
       look.hidden = looks.edgeHidden[e] === 1;
       look.zIndex = looks.edgeFaded[e] ? 0 : 1;
@@ -179,6 +197,13 @@ export class Stage {
     this.order = Int32Array.from(radius.keys()).sort((a, b) => radius[b] - radius[a] || a - b);
     this.sigma.refresh({ schedule: true });
     this.askPictures();
+  }
+
+  /** Width over which an edge is drawn wide: of many edges only the strongest, the rest as hairs. */
+  private widthCut(looks: Looks): number {
+    const { nEdges } = this.graph;
+    if (!this.cheap || nEdges <= WIDE_EDGES) return -1;
+    return looks.edgeWidth.slice().sort()[nEdges - WIDE_EDGES];
   }
 
   /** Move all nodes; the view stays on the graph as a whole. */
@@ -331,6 +356,11 @@ export class Stage {
     return false;
   }
 
+  /** Draw at once. */
+  redraw(): void {
+    this.sigma.refresh({ partialGraph: {}, skipIndexation: true });
+  }
+
   /** Times between frames while the view last moved, ms. */
   frameTimes(): number[] {
     return [...this.frames];
@@ -368,7 +398,7 @@ export class Stage {
     for (let e = 0; e < nEdges; e += 1) {
       const [a, b] = [edge[3 * e], edge[3 * e + 1]];
       const name = String(e);
-      const look: EdgeLook = { size: 1, color: line, hidden: false, type: 'line', zIndex: 1 };
+      const look: EdgeLook = { size: 1, color: line, hidden: false, type: 'hair', zIndex: 1 };
       drawn.addEdgeWithKey(name, a, b, look);
       this.edges.push(drawn.getEdgeAttributes(name) as EdgeLook);
       names[a].push(name);
@@ -426,7 +456,7 @@ export class Stage {
     });
   }
 
-  /** Follow the frames while the view moves; if they take long, edges wait until it rests. */
+  /** Follow the frames while the view moves. */
   private watchFrames(): void {
     if (this.watching) {
       this.lastMove = performance.now();
@@ -435,13 +465,9 @@ export class Stage {
     this.lastMove = performance.now();
     let last = 0;
     this.frames = this.frames.slice(-600);
-    let slow = 0;
     const frame = (now: number) => {
       if (last) {
         this.frames.push(now - last);
-        slow = now - last > SLOW_FRAME ? slow + 1 : Math.max(0, slow - 1);
-        if (slow > 4 && this.graph.nEdges > MANY_EDGES && !this.sigma.getSetting('hideEdgesOnMove'))
-          this.sigma.setSetting('hideEdgesOnMove', true);
       }
       last = now;
       if (now - this.lastMove < 150 && !this.dead) this.watching = requestAnimationFrame(frame);
@@ -451,6 +477,32 @@ export class Stage {
   }
 
   private lastMove = 0;
+
+  /** Time a picture to its last pixel; if it takes long, draw cheaply, then move without edges. */
+  private timeDrawing(): void {
+    if (this.dead || !this.looks) return;
+    const canvases = this.sigma.getCanvases();
+    const layers = [canvases.nodes, canvases.edges] as HTMLCanvasElement[];
+    const pixel = new Uint8Array(4);
+    const wait = () => {
+      for (const layer of layers) {
+        const gl = layer.getContext('webgl2') ?? layer.getContext('webgl');
+        gl?.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
+      }
+    };
+    wait();
+    const start = performance.now();
+    this.redraw();
+    wait();
+    if (performance.now() - start < SLOW_FRAME) return;
+    if (this.cheap) {
+      this.sigma.setSetting('hideEdgesOnMove', true);
+      return;
+    }
+    this.cheap = true;
+    this.apply(this.looks, this.theme, this.pictures);
+    setTimeout(() => this.timeDrawing(), 1000);
+  }
 
   // pictures on nodes
 
@@ -662,11 +714,6 @@ export class Stage {
     context.stroke();
     context.setLineDash([]);
   }
-
-  /** A graph of many nodes needs longer to redraw. */
-  get heavy(): boolean {
-    return this.graph.n > MANY_NODES;
-  }
 }
 
 /** Write the parts of a node's disc; false where it has none. */
@@ -688,6 +735,7 @@ function programs(images: boolean) {
     value: { attribute: `part${at}` },
   }));
   return {
+    point: NodePointProgram,
     disc: createNodeBorderProgram({
       borders: [
         { size: { value: 1, mode: 'pixels' }, color: { attribute: 'outline' } },

@@ -9,6 +9,8 @@ export interface TestInterface {
   nodePosition(node: number): { x: number; y: number; radius: number } | null;
   /** Times between frames while the view last moved, ms. */
   frameTimes(): number[];
+  /** Draw at once, to time it. */
+  redraw(): void;
   /** Whether a layout is running. */
   layingOut(): boolean;
   /** Nodes whose labels are drawn. */
@@ -33,6 +35,7 @@ export function exposeForTests(explorer: Explorer, pane: Pane): void {
       return { x: x + (frame?.left ?? 0), y: y + (frame?.top ?? 0), radius: stage.radius(node) };
     },
     frameTimes: () => pane.stage?.frameTimes() ?? [],
+    redraw: () => pane.stage?.redraw(),
     layingOut: () => pane.progress !== null,
     labelled: () => pane.stage?.labels.map(({ node }) => node) ?? [],
     pinned: () => [...pane.pins.keys()],
