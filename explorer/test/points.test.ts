@@ -52,10 +52,11 @@ describe('camera', () => {
   });
 
   it('draws less when frames are slow and all when they are not', () => {
-    expect(nextShare(1, 120)).toBeLessThan(0.5);
-    expect(nextShare(0.5, 30)).toBe(0.5);
-    expect(nextShare(0.9, 10)).toBe(1);
-    expect(nextShare(0.021, 5000)).toBe(0.02);
+    expect(nextShare(1, 100, 50)).toBe(0.5);
+    expect(nextShare(1, 1200, 50)).toBe(0.25);
+    expect(nextShare(0.1, 40, 50)).toBeCloseTo(0.125);
+    expect(nextShare(0.1, 16, 50)).toBeCloseTo(0.2);
+    expect(nextShare(0.9, 10, 50)).toBe(1);
   });
 
   it('has bounds without points', () => {

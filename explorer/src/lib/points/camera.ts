@@ -89,11 +89,14 @@ export function pointSize(nPoints: number, camera: Camera, home: Camera): number
   return Math.min(resting * Math.max(camera.scale / home.scale, 0.5) ** 0.35, 16);
 }
 
+/** Milliseconds that one draw may take: while the plot moves, and while a resting one fills. */
+export const DRAW_MS = { moving: 50, resting: 150 };
+
 /**
- * The share of the points to draw in the next frame of a movement, from how long the last one
- * took: fewer when it was slow, more when there was time to spare.
+ * The share of the points to draw in one go, from the share that was drawn last and the time it
+ * took: what fits into the time there is, growing or shrinking by no more than a factor at a time.
  */
-export function nextShare(share: number, milliseconds: number): number {
-  if (milliseconds > 40) return Math.max(share * Math.max(33 / milliseconds, 0.4), 0.02);
-  return milliseconds < 24 ? Math.min(share * 1.25, 1) : share;
+export function nextShare(share: number, milliseconds: number, limit: number): number {
+  const fits = (share * limit) / Math.max(milliseconds, 1);
+  return Math.min(Math.max(fits, share / 4), share * 2, 1);
 }

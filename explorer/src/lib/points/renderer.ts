@@ -11,11 +11,22 @@ export interface Frame {
   ratio: number;
   /** Diameter of a point, CSS pixels. */
   point: number;
-  /** Share of the points to draw; the lit ones always follow whole. */
-  share: number;
+  /**
+   * Which share of the points to draw, in the order of drawing; from 0 it begins a new picture,
+   * from elsewhere it goes on with the last one. Those that are lit come last, and some of them
+   * with the first.
+   */
+  from: number;
+  to: number;
   paper: Rgb;
   ring: Rgb;
 }
+
+/** Lit points in the first draw of a picture. */
+const LIT_AT_ONCE = 20_000;
+
+/** More lit points than this hide each other's colours behind their rims. */
+const MOST_RINGED = 1_000;
 
 const UNIFORMS = [
   'u_centre',
@@ -35,13 +46,20 @@ export class PointRenderer {
   private vertices!: WebGLVertexArrayObject;
   private nPoints = 0;
   private nLit = -1;
+  private fence: WebGLSync | null = null;
   /** Points are drawn in this order: shuffled, so that none lie above others for their number. */
   private order = new Uint32Array(0);
   private place = new Uint32Array(0);
 
   /** Null where the browser has no WebGL 2. */
   static on(canvas: HTMLCanvasElement): PointRenderer | null {
-    const gl = canvas.getContext('webgl2', { alpha: true, antialias: false, depth: false });
+    const gl = canvas.getContext('webgl2', {
+      alpha: true,
+      antialias: false,
+      depth: false,
+      // a picture is made of several draws
+      preserveDrawingBuffer: true,
+    });
     return gl ? new PointRenderer(gl) : null;
   }
 
@@ -57,6 +75,7 @@ export class PointRenderer {
   /** Build everything that lives on the device; again after a lost context comes back. */
   prepare(): void {
     const { gl } = this;
+    this.fence = null;
     const program = linked(gl);
     gl.useProgram(program);
     const found = UNIFORMS.map((name) => [name, gl.getUniformLocation(program, name)]);
@@ -110,11 +129,12 @@ export class PointRenderer {
     if (!points) return;
     gl.bindVertexArray(this.vertices);
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.buffers.lit);
-    const places = Uint32Array.from(points, (point) => this.place[point]);
+    // in the order of drawing, so that the first few are a fair sample
+    const places = Uint32Array.from(points, (point) => this.place[point]).sort();
     gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, places, gl.DYNAMIC_DRAW);
   }
 
-  draw({ camera, size, ratio, point, share, paper, ring }: Frame): void {
+  draw({ camera, size, ratio, point, from, to, paper, ring }: Frame): void {
     const { gl, uniforms } = this;
     const width = Math.round(size.width * ratio);
     const height = Math.round(size.height * ratio);
@@ -122,8 +142,10 @@ export class PointRenderer {
     if (canvas.width !== width || canvas.height !== height)
       Object.assign(canvas, { width, height });
     gl.viewport(0, 0, width, height);
-    gl.clearColor(0, 0, 0, 0);
-    gl.clear(gl.COLOR_BUFFER_BIT);
+    if (from === 0) {
+      gl.clearColor(0, 0, 0, 0);
+      gl.clear(gl.COLOR_BUFFER_BIT);
+    }
     if (!this.nPoints) return;
     gl.bindVertexArray(this.vertices);
     gl.uniform2f(uniforms.u_centre, camera.x, camera.y);
@@ -139,15 +161,33 @@ export class PointRenderer {
     gl.uniform1f(uniforms.u_fade, faded ? 0.78 : 0);
     gl.uniform1f(uniforms.u_alpha, faded ? 0.7 : 0.85);
     gl.uniform1f(uniforms.u_ring_width, 0);
-    gl.drawArrays(gl.POINTS, 0, Math.ceil(this.nPoints * share));
-    if (this.nLit > 0) {
+    const first = Math.ceil(this.nPoints * from);
+    gl.drawArrays(gl.POINTS, first, Math.ceil(this.nPoints * to) - first);
+    const nLit = to === 1 ? this.nLit : from === 0 ? Math.min(this.nLit, LIT_AT_ONCE) : 0;
+    if (nLit > 0) {
       const lit = Math.max(point * 1.25, 3);
       gl.uniform1f(uniforms.u_size, lit * ratio);
       gl.uniform1f(uniforms.u_fade, 0);
       gl.uniform1f(uniforms.u_alpha, 1);
-      gl.uniform1f(uniforms.u_ring_width, lit >= 5 ? 0.8 * ratio : 0);
-      gl.drawElements(gl.POINTS, this.nLit, gl.UNSIGNED_INT, 0);
+      gl.uniform1f(uniforms.u_ring_width, lit >= 5 && nLit <= MOST_RINGED ? 0.8 * ratio : 0);
+      gl.drawElements(gl.POINTS, nLit, gl.UNSIGNED_INT, 0);
     }
+  }
+
+  /** Begin to time what was drawn. */
+  time(): void {
+    this.fence = this.gl.fenceSync(this.gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    this.gl.flush();
+  }
+
+  /** Whether everything that was timed has been drawn. */
+  get done(): boolean {
+    const { gl, fence } = this;
+    if (!fence) return true;
+    if (gl.getSyncParameter(fence, gl.SYNC_STATUS) !== gl.SIGNALED) return false;
+    gl.deleteSync(fence);
+    this.fence = null;
+    return true;
   }
 
   dispose(): void {
