@@ -42,7 +42,7 @@ LAYERS = (
     {"activations"},
     {"store", "lens", "cover", "neighbours", "knee", "nerve", "nodes", "sample", "cluster"},
     {"lift", "groups", "labels", "selection"},
-    {"graph", "convert", "plot", "summary", "summary_group", "features"},
+    {"graph", "convert", "plot", "summary", "summary_tables", "summary_group", "features"},
     {"capturing", "capture_state", "capture_writer"},
     {"runs", "export"},
     {"job", "planning", "run_summary"},

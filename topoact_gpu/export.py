@@ -56,8 +56,8 @@ def export_graph(
         ``node-link`` (TopoAct's JSON), ``kmapper`` (KeplerMapper's dict as JSON), ``graphml``,
         ``gexf``, ``csv`` (``nodes.csv``, ``edges.csv``, ``memberships.csv``), ``png``, or
         ``summary-csv`` and ``summary-parquet``: the tables of
-        `topoact_gpu.summary.summary_tables` as ``nodes.csv``, ``edges.csv``, ``classes.csv``,
-        ``coverage.csv`` and ``intervals.csv``, or ``.parquet``.
+        `topoact_gpu.summary_tables.summary_tables` as ``nodes.csv``, ``edges.csv``,
+        ``classes.csv``, ``coverage.csv`` and ``intervals.csv``, or ``.parquet``.
     overwrite : bool
         Replace what is there; of a directory, these files only.
     labels, label_names, activations
@@ -204,7 +204,7 @@ def _csv_files(graph: MapperGraph) -> _Files:
 
 def _summary_files(graph: MapperGraph, summary: Summary | None, format: str) -> _Files:
     """The tables of a summary."""
-    from topoact_gpu.summary import summary_tables
+    from topoact_gpu.summary_tables import summary_tables
 
     if summary is None:
         raise ParameterError(

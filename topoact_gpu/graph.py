@@ -423,10 +423,10 @@ class MapperGraph:
         Returns
         -------
         dict of str to [n_nodes]
-            See `topoact_gpu.summary.summary_table`. Without a summary and without options only
-            sizes, lens values, degrees and components are known, the rest is NaN.
+            See `topoact_gpu.summary_tables.summary_table`. Without a summary and without options
+            only sizes, lens values, degrees and components are known, the rest is NaN.
         """
-        from topoact_gpu.summary import summary_table
+        from topoact_gpu.summary_tables import summary_table
 
         if summary is None:
             summary = None if options else self.saved_summary

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { curvePath, curveScale, epsAt, shareWithin, stepped, ticks, yOf } from '../src/lib/curve';
 import { bandsOf } from '../src/lib/flows';
 import { furthest, layersOf, neighboursOf } from '../src/lib/layers';
-import { brief, percent, seconds } from '../src/lib/numbers';
+import { brief, percent, seconds } from '../src/lib/format';
 import { layered, radiusOf } from '../src/lib/small';
 import type { RunInfo, Session } from '../src/lib/types';
 
@@ -119,12 +119,12 @@ describe('numbers', () => {
   it('are short', () => {
     expect([percent(0), percent(0.0001), percent(0.056), percent(0.5), percent(NaN)]).toEqual([
       '0%',
-      '<\u00a00.1%',
+      '< 0.1%',
       '5.6%',
       '50%',
-      'unknown',
+      '–',
     ]);
-    expect([brief(0), brief(1.23456), brief(1e-5)]).toEqual(['0', '1.23', '1.00e-5']);
+    expect([brief(0), brief(1.23456), brief(1e-5)]).toEqual(['0', '1.23', '1e-5']);
     expect([seconds(1.25), seconds(75)]).toEqual(['1.3 s', '1 min 15 s']);
   });
 });

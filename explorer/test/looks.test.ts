@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { COLOURED_KINDS, colourOf, ownValues } from '../src/lib/colouring';
 import { placeLabels } from '../src/lib/labels';
 import { legendOf } from '../src/lib/legend';
-import { describe as inWords, labelOf, looksOf, percent, radii, short } from '../src/lib/looks';
+import { describe as inWords, labelOf, looksOf, radii } from '../src/lib/looks';
 import { hex, hueOf, UNKNOWN, type Rgb } from '../src/lib/palette';
 import { escape, pictureOf, toSvg } from '../src/lib/picture';
 import { parseColour } from '../src/lib/theme';
@@ -101,22 +101,7 @@ describe('words', () => {
     expect(labelOf(named, 0)).toBe('cat · ↑dog');
     expect(labelOf(named, 1)).toBe('dog');
     expect(labelOf(named, 3)).toBe('node 3');
-    expect(inWords(named, 1)).toBe(
-      'Node 1: 20 rows; L2 norm 1; largest class dog, 50.0 %; 2 edges.',
-    );
-  });
-
-  it('write numbers short', () => {
-    expect([0, 0.12345, 12.345, 12345, 1e-5, 2.5e7, NaN].map(short)).toEqual([
-      '0',
-      '0.123',
-      '12.3',
-      '12,345',
-      '1.0e-5',
-      '2.50e+7',
-      '–',
-    ]);
-    expect([0, 1, 0.5, 0.00321].map(percent)).toEqual(['0 %', '100 %', '50.0 %', '0.32 %']);
+    expect(inWords(named, 1)).toBe('Node 1: 20 rows; L2 norm 1; largest class dog, 50%; 2 edges.');
   });
 
   it('read colours', () => {

@@ -62,6 +62,7 @@ describe('numbers', () => {
     expect(percent(0.99999)).toBe('> 99.9%');
     expect(percent(1)).toBe('100%');
     expect(percent(0.1234)).toBe('12.3%');
+    expect([0.5, 0.00321, 0.8785].map(percent)).toEqual(['50%', '0.3%', '87.8%']);
     expect(percent(Number.NaN)).toBe('–');
   });
 
@@ -78,6 +79,15 @@ describe('numbers', () => {
     expect(signed(-1.23456)).toBe('−1.23');
     expect(brief(0.0123456)).toBe('0.0123');
     expect(number(-2e-9)).toBe('−2e-9');
+    expect([0, 0.12345, 12.345, 12345, 1e-5, 2.5e7, NaN].map(brief)).toEqual([
+      '0',
+      '0.123',
+      '12.3',
+      '12,345',
+      '1e-5',
+      '2.5e7',
+      '–',
+    ]);
   });
 
   it('keeps a date that it cannot read, and names what has no name', () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { JobQueue, type Wish } from '../src/lib/jobs.svelte';
-import { Latest, settled } from '../src/lib/polling';
+import { Latest } from '../src/lib/latest';
+import { settled } from '../src/lib/polling';
 import { SourceError } from '../src/lib/source';
 import type { Explorer } from '../src/lib/state.svelte';
 import type { Job, Settings } from '../src/lib/types';

@@ -13,6 +13,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from topoact_gpu.kernels.compiled import helper
+from topoact_gpu.kernels.sorting import sort
 
 __all__ = ["SCRATCH", "extend", "fill_nodes", "gather_rows"]
 
@@ -50,22 +51,6 @@ def fill_nodes(
 
 
 # What only `extend` calls needs no signature and no way in from Python: both take time to compile.
-@helper
-def _sort(table: NDArray[np.int64], n: int) -> None:
-    """Sort the first ``n`` of table[1] (Shell's way: no memory, and little to compile)."""
-    gap = 1
-    while 3 * gap < n:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for at in range(gap, n):
-            number, place = table[1, at], at
-            while place >= gap and table[1, place - gap] > number:
-                table[1, place] = table[1, place - gap]
-                place -= gap
-            table[1, place] = number
-        gap //= 3
-
-
 @helper
 def _count_later(
     rows: NDArray[np.int64],
@@ -150,7 +135,7 @@ def extend(
         )  # fmt: skip
         fits = n_found + n_touched <= found.shape[0]
         if fits:
-            _sort(scratch, n_touched)
+            sort(scratch, n_touched)
         for i in range(n_touched):
             node = scratch[1, i]
             if fits and scratch[0, node] >= min_intersection:

@@ -15,6 +15,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from topoact_gpu.kernels.compiled import helper
+from topoact_gpu.kernels.sorting import sort
 
 __all__ = [
     "add_rows", "class_counts", "column_means", "largest", "nearest", "row_distances",
@@ -28,22 +29,6 @@ _OUT, _OUT_2D = types.int64[::1], types.int64[:, ::1]
 _REAL, _REAL_2D = types.float64[::1], types.float64[:, ::1]
 _N = types.int64
 _LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
-
-
-@helper
-def _sort(numbers: NDArray[np.int64], n: int) -> None:
-    """Sort the first ``n`` of numbers[1] (Shell's way: no memory, and little to compile)."""
-    gap = 1
-    while 3 * gap < n:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for at in range(gap, n):
-            number, place = numbers[1, at], at
-            while place >= gap and numbers[1, place - gap] > number:
-                numbers[1, place] = numbers[1, place - gap]
-                place -= gap
-            numbers[1, place] = number
-        gap //= 3
 
 
 @njit(
@@ -87,7 +72,7 @@ def class_counts(
                 scratch[1, n_found] = code
                 n_found += 1 if scratch[0, code] == 0 else 0
                 scratch[0, code] += 1
-        _sort(scratch, n_found)
+        sort(scratch, n_found)
         for i in range(n_found):
             code = scratch[1, i]
             ids[room[group] + i], counts[room[group] + i] = code, scratch[0, code]

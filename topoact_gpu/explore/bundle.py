@@ -30,7 +30,8 @@ from topoact_gpu.errors import ParameterError, StoreError, TopoactError
 from topoact_gpu.files import replaced_file
 
 from .pages import STATIC
-from .session import RunView, Session
+from .run_view import RunView
+from .session import Session
 from .tables import encode_table, to_json
 
 __all__ = ["FORMAT", "page_with", "write_html"]

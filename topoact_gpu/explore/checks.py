@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from topoact_gpu.errors import ParameterError
 
-from .session import RunView
+from .run_view import RunView
 
 __all__ = ["flag_of", "ids_of", "limit_of", "nodes_of", "rows_in", "rows_of", "text_of", "whole_of"]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from topoact_gpu.lift import corrected, upper_tail
 
 from .checks import rows_in
+from .run_view import RunView
 from .selecting import sampled
-from .session import RunView
 
 __all__ = ["compare", "effects", "log_odds"]
 

@@ -20,7 +20,8 @@ from topoact_gpu.graph import MapperGraph
 
 from .faults import Conflict
 from .projection import rows_of
-from .session import RunView, Session
+from .run_view import RunView
+from .session import Session
 
 __all__ = ["Pairs", "flow_counts", "flows", "match_rows", "overlap", "separation"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from topoact_gpu.errors import ParameterError, nearest_name
 
 from .images import pictures_of
-from .session import RunView
+from .run_view import RunView
 from .summaries import features_of
 from .tables import encode_table
 

@@ -19,7 +19,7 @@ from topoact_gpu.errors import ParameterError, TopoactError
 
 from .faults import NotFound
 from .pictures import Pictures, encode
-from .session import RunView
+from .run_view import RunView
 
 __all__ = ["average", "box_of", "check_side", "input_of", "patch", "pictures_of", "whole"]
 

@@ -17,7 +17,7 @@ from topoact_gpu.errors import ParameterError, StoreError
 from topoact_gpu.files import replaced_file
 
 from .checks import ids_of
-from .session import RunView
+from .run_view import RunView
 
 __all__ = ["FORMAT", "notes_file", "read_notes", "write_notes"]
 

@@ -26,7 +26,7 @@ from topoact_gpu.resident import Resident
 from topoact_gpu.rows import Rows, as_rows
 
 from .faults import NotFound
-from .session import RunView
+from .run_view import RunView
 
 __all__ = [
     "METHODS",

@@ -27,7 +27,7 @@ from topoact_gpu.runs import save_run
 from .faults import Conflict
 from .headers import settings_of
 from .jobs import Progress
-from .session import RunView
+from .run_view import RunView
 
 __all__ = ["Recipe", "knee_curve", "read_settings", "recompute", "save"]
 

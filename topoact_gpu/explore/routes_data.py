@@ -13,7 +13,8 @@ from . import flows, images, projection, recompute
 from .faults import NotFound
 from .jobs import Jobs
 from .routes import json_response, table_response
-from .session import RunView, Session
+from .run_view import RunView
+from .session import Session
 from .tables import encode_table
 
 __all__ = ["add_data_routes"]

@@ -15,7 +15,7 @@ from topoact_gpu.errors import ParameterError, nearest_name
 
 from .checks import MOST_TEXT, flag_of, rows_in, text_of, whole_of
 from .graph_view import lens_names
-from .session import RunView
+from .run_view import RunView
 
 __all__ = ["csv_parts", "table_page"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import images
-from .session import RunView
+from .run_view import RunView
 
 __all__ = ["context_of", "row_views"]
 

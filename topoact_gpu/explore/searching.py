@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from topoact_gpu.errors import ParameterError
 
+from .run_view import RunView
 from .selecting import nodes_of_rows
-from .session import RunView
 
 __all__ = ["Index", "make_index", "members", "suggest"]
 

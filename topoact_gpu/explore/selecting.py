@@ -20,7 +20,7 @@ from topoact_gpu.summary import (
 from .checks import rows_in
 from .graph_view import lens_names
 from .row_views import row_views
-from .session import RunView
+from .run_view import RunView
 
 __all__ = ["describe_selection", "nodes_of_rows", "sampled"]
 

@@ -10,7 +10,7 @@ from topoact_gpu.summary import Summary, summarise
 from topoact_gpu.summary_group import load_summary
 
 if TYPE_CHECKING:
-    from .session import RunView
+    from .run_view import RunView
 
 __all__ = ["features_of", "summary_of"]
 

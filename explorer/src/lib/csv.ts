@@ -1,4 +1,4 @@
-/** CSV files: their names, and saving them. */
+/** Names of CSV files. */
 
 import { packNodes } from './permalink';
 
@@ -12,13 +12,4 @@ export function csvName(run: string, nodes: number[], filtered = false): string 
   const packed = packNodes(nodes).replaceAll(',', '_');
   const which = packed.length > 40 ? `${nodes.length}-nodes` : packed ? `nodes-${packed}` : 'all';
   return `${base || 'run'}-${which}${filtered ? '-filtered' : ''}.csv`;
-}
-
-/** Save what was fetched under a name. */
-export function download(blob: Blob, name: string): void {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

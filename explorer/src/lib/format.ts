@@ -40,11 +40,23 @@ export function number(value: Maybe): string {
   return size !== 0 && (size < 1e-3 || size >= 1e7) ? power(value) : minus(SHORT.format(value));
 }
 
-/** Three significant digits, for narrow columns. */
+/** Three significant digits, for narrow columns; all digits of what is before the point. */
 export function brief(value: Maybe): string {
   if (!known(value)) return NONE;
   const size = Math.abs(value);
-  return size !== 0 && (size < 1e-3 || size >= 1e7) ? power(value) : minus(THREE.format(value));
+  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return power(value);
+  return minus((size >= 1000 ? WHOLE : THREE).format(value));
+}
+
+/** How long something took. */
+export function seconds(value: number): string {
+  if (value < 60) return `${value.toFixed(value < 10 ? 1 : 0)} s`;
+  return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
+}
+
+/** Three significant digits as a form takes them: no separators, no typographic minus. */
+export function typed(value: number): string {
+  return String(Number(value.toPrecision(3)));
 }
 
 export function lift(value: Maybe): string {

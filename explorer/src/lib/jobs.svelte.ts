@@ -1,6 +1,7 @@
 /** Runs to compute, one after another; they go on while the panel is closed. */
 
-import { messageOf, settled } from './polling';
+import { messageOf } from './latest';
+import { settled } from './polling';
 import type { Explorer } from './state.svelte';
 import type { Job, Settings } from './types';
 

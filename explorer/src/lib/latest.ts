@@ -23,6 +23,20 @@ export class Latest {
     }
   }
 
+  /** `run`, where `use` gets the result and `fail` what went wrong; neither, where it is stale. */
+  async ask<T>(
+    work: () => Promise<T>,
+    use: (result: T) => void,
+    fail: (message: string) => void,
+  ): Promise<void> {
+    try {
+      const result = await this.run(work);
+      if (result !== STALE) use(result);
+    } catch (error) {
+      fail(messageOf(error));
+    }
+  }
+
   /** Whatever is under way is stale from now on. */
   drop(): void {
     this.turn += 1;
@@ -32,4 +46,8 @@ export class Latest {
 /** Resolve after `milliseconds`. */
 export function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

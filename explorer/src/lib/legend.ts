@@ -1,16 +1,8 @@
 /** What the legend says, for the page and for exported pictures. */
 
 import { COLOURED_KINDS, type Coloured } from './colouring';
-import {
-  markedShare,
-  edgeShade,
-  percent,
-  radii,
-  short,
-  strengths,
-  widest,
-  type Theme,
-} from './looks';
+import { brief, percent } from './format';
+import { markedShare, edgeShade, radii, strengths, widest, type Theme } from './looks';
 import { colourAt, css, hex, hueOf, UNKNOWN } from './palette';
 import type { Mark } from './state.svelte';
 import type { GraphData } from './types';
@@ -79,10 +71,10 @@ function scaleOf(coloured: Coloured, scale: 'sequential' | 'diverging'): Legend[
   const stops = Array.from({ length: 21 }, (_, at) => css(colourAt(at / 20, scale)));
   const { low, high } = coloured;
   if (!(high > low))
-    return { stops: [css(colourAt(0.5, scale))], ticks: [{ at: 0.5, text: short(low) }] };
+    return { stops: [css(colourAt(0.5, scale))], ticks: [{ at: 0.5, text: brief(low) }] };
   return {
     stops,
-    ticks: [0, 0.5, 1].map((at) => ({ at, text: short(low + at * (high - low)) })),
+    ticks: [0, 0.5, 1].map((at) => ({ at, text: brief(low + at * (high - low)) })),
   };
 }
 
@@ -105,7 +97,7 @@ function sizeKey(
   const of = new Map(order.map((a) => [size[a], radius[a]]));
   return {
     sizeTitle: 'Rows',
-    sizes: picked.map((rows) => ({ radius: of.get(rows) ?? 4, text: short(rows) })),
+    sizes: picked.map((rows) => ({ radius: of.get(rows) ?? 4, text: brief(rows) })),
   };
 }
 
@@ -130,7 +122,7 @@ function edgeKey(
     edges: picked.map((e) => ({
       width: 0.7 + (most - 0.7) * strength[e],
       colour: hex(edgeShade(theme, strength[e])),
-      text: short(value(e)),
+      text: brief(value(e)),
     })),
   };
 }

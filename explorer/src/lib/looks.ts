@@ -1,6 +1,7 @@
 /** How nodes and edges look: sizes, colours, what is hidden and what stands back. */
 
 import { className, colourOf, type Coloured } from './colouring';
+import { brief, percent } from './format';
 import { hex, hueOf, mix, type Rgb } from './palette';
 import type { GraphData, Members } from './types';
 
@@ -225,33 +226,17 @@ function clip(text: string): string {
   return text.length > 24 ? `${text.slice(0, 23)}…` : text;
 }
 
-/** A number for reading: three figures, no more. */
-export function short(value: number): string {
-  if (!Number.isFinite(value)) return '–';
-  const size = Math.abs(value);
-  if (size >= 1e6) return value.toExponential(2);
-  if (size >= 1000) return Math.round(value).toLocaleString('en');
-  if (size !== 0 && size < 0.001) return value.toExponential(1);
-  return String(Number(value.toPrecision(3)));
-}
-
-export function percent(share: number): string {
-  if (!Number.isFinite(share)) return '–';
-  const value = 100 * share;
-  return `${value >= 10 || value === 0 ? value.toFixed(value === 100 || value === 0 ? 0 : 1) : Number(value.toPrecision(2))} %`;
-}
-
 /** One sentence on a node, for hovering and for screen readers. */
 export function describe(graph: GraphData, a: number): string {
   const parts = [`Node ${a}: ${graph.size[a].toLocaleString('en')} rows`];
   if (graph.nLens)
-    parts.push(`${graph.meta.lens_names[0] ?? 'lens'} ${short(graph.lens[a * graph.nLens])}`);
+    parts.push(`${graph.meta.lens_names[0] ?? 'lens'} ${brief(graph.lens[a * graph.nLens])}`);
   const top = graph.topClass[3 * a];
   if (top >= 0)
     parts.push(`largest class ${className(graph, top)}, ${percent(graph.topShare[3 * a])}`);
   const lifted = graph.liftClass[3 * a];
   if (lifted >= 0 && lifted !== top)
-    parts.push(`stands out for ${className(graph, lifted)}, lift ${short(graph.liftLift[3 * a])}`);
+    parts.push(`stands out for ${className(graph, lifted)}, lift ${brief(graph.liftLift[3 * a])}`);
   const edges = graph.degree[a];
   parts.push(edges === 1 ? '1 edge' : `${edges} edges`);
   return `${parts.join('; ')}.`;

@@ -38,36 +38,6 @@ export async function settled(
   }
 }
 
-/** Lets only the answer to the latest question through. */
-export class Latest {
-  private turn = 0;
-
-  /** Forget what is under way. */
-  drop(): void {
-    this.turn += 1;
-  }
-
-  /** Do `work`; `use` gets its result, `fail` its error, unless something newer was asked. */
-  async ask<T>(
-    work: () => Promise<T>,
-    use: (result: T) => void,
-    fail: (message: string) => void,
-  ): Promise<void> {
-    this.turn += 1;
-    const { turn } = this;
-    try {
-      const result = await work();
-      if (turn === this.turn) use(result);
-    } catch (error) {
-      if (turn === this.turn) fail(messageOf(error));
-    }
-  }
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
 /** The server knows the job no more, or won't tell: asking again is of no use. */
 function isRefusal(error: unknown): boolean {
   const status = (error as { status?: unknown } | null)?.status;

@@ -1,6 +1,6 @@
 /** Settings of a run: what a form says, what is wrong with it, and how two of them differ. */
 
-import { brief, whole } from './numbers';
+import { brief, count as amount } from './format';
 import type { RunInfo, Settings } from './types';
 
 export interface Draft {
@@ -74,7 +74,7 @@ export function readDraft(draft: Draft): { settings: Settings; errors: Errors } 
   if (intervals && !errors.intervals) {
     const grid = intervals.length === 1 && columns ? intervals[0] ** columns : product(intervals);
     if (intervals.some((n) => n > MOST_INTERVALS) || grid > MOST_PER_GRID)
-      errors.intervals = `At most ${whole(MOST_INTERVALS)} a lens column and ${whole(MOST_PER_GRID)} in all.`;
+      errors.intervals = `At most ${amount(MOST_INTERVALS)} a lens column and ${amount(MOST_PER_GRID)} in all.`;
   }
   checkList(overlap, columns, 'overlap', `Numbers from 0 to ${MOST_OVERLAP}`, errors);
   const settings: Settings = {
