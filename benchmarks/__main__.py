@@ -64,6 +64,15 @@ def parser() -> argparse.ArgumentParser:
     summary.add_argument("--columns", type=int, default=512)
     summary.add_argument("--threads", type=int, default=2)
 
+    drawing = commands.add_parser("drawing", parents=[common], help="the explorer in a browser")
+    drawing.add_argument("--nodes", type=lambda text: [int(n) for n in names(text)],
+                         default=[300, 2000, 10_000])  # fmt: skip
+    drawing.add_argument("--browser", default="chromium", help="a name on the PATH, or a path")
+    drawing.add_argument(
+        "--software", action=argparse.BooleanOptionalAction, default=True,
+        help="draw by the processor, as machines without a graphics card do",
+    )  # fmt: skip
+
     memory = commands.add_parser("memory", parents=[common], help="memory above the input")
     memory.add_argument("--rows", type=lambda text: [int(n) for n in names(text)],
                         default=[50_000, 200_000])  # fmt: skip

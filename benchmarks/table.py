@@ -257,6 +257,22 @@ def _summarised(records: list[dict]) -> str:
     return _markdown("Summaries and features", head, rows, [_where(records)]) if rows else ""
 
 
+def _drawn(records: list[dict]) -> str:
+    rows = [
+        [f"{nodes:,}", f"{group[0]['edges']:,}", _seconds(group), *(
+            f"{statistics.median(r[key] for r in group):.{digits}f}"
+            for key, digits in (("layout_s", 1), ("pan_ms", 0), ("pan_p95_ms", 0),
+                                ("zoom_ms", 0), ("zoom_p95_ms", 0)))]
+        for (nodes,), group in _grouped(records, "nodes").items()
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    head = ["nodes", "edges", "first paint, s", "layout done, s", "frame while panning, ms", "p95",
+            "while zooming, ms", "p95"]  # fmt: skip
+    note = f"From the start of loading; drawn by {records[-1]['renderer']}."
+    return _markdown("The explorer in a browser", head, rows, [note, _where(records)])
+
+
 def _memory(records: list[dict]) -> str:
     rows = [
         [f"{shape[0]:,} × {shape[1]}, {kind} within eps",
@@ -388,6 +404,7 @@ SECTIONS = {
     "scale": _scale,
     "nerve": _nerve,
     "summary": _summarised,
+    "drawing": _drawn,
     "memory": _memory,
     "undecided": _undecided,
     "capture": _capture,

@@ -673,17 +673,20 @@ class TestTable:
             "floor_s", "sgemm_gflops", "over_floor", "memberships", "limit_bytes",
             "times_slower", "pairs_tested", "pairs_undecided", "images", "layers", "plain_s",
             "over_plain", "n_intervals", "beyond_idle_bytes", "ratio", "planning_s",
-            "rows", "classes", "columns",
+            "rows", "classes", "columns", "layout_s", "pan_ms", "pan_p95_ms", "zoom_ms",
+            "zoom_p95_ms",
         )  # fmt: skip
         own = {"budget": {"way": "memory", "budget": None}, "workers": {"way": "process"}}
         own["plan"] = {"planned": {"seconds": {"total": 2.0}}}
-        more = dict.fromkeys(numbers, 2) | dict.fromkeys(("asked_filter", "dtype", "kind"), "a")
+        more = dict.fromkeys(numbers, 2) | dict.fromkeys(
+            ("asked_filter", "dtype", "kind", "renderer"), "a"
+        )
         for name in table.SECTIONS:
             record = self.record("1", "topoact", 1.0) | more | own.get(name, {})
             measure.append_result(tmp_path, name, record)
         text = table.render(tmp_path)
         titles = ("Time over the sgemm floor", "One million rows", "Nerve", "Memory")
         titles += ("A memory budget", "A cluster of two processes", "Plans")
-        titles += ("Summaries and features",)
+        titles += ("Summaries and features", "The explorer in a browser")
         for title in (*titles, "Pairs no filter decides", "Capture"):
             assert f"**{title}**" in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -15,18 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.drawing import BROWSER, share
 from topoact_gpu import DBSCAN, Mapper, UniformCover, create_store, open_store
 from topoact_gpu.capture_state import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "explorer" / "node_modules" / "axe-core" / "axe.min.js"
 WIDE, PHONE = (1280, 800), (390, 844)
-# WebGL without a graphics card, and nothing that Chromium would ask of others
-ARGUMENTS = [
-    *("--headless", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
-    *("--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 SCRIPT = "<script>window.hacked=2</script>"
 TEXTS = (
@@ -151,7 +145,7 @@ def chromium() -> Iterator[Any]:
     if path is None:
         missing("no Chromium: install it, or name it in CHROMIUM")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=list(BROWSER))
         yield browser
         browser.close()
 
@@ -242,12 +236,4 @@ def shoot(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Path]
 @pytest.fixture(scope="session")
 def painted() -> Callable[[Any], float]:
     """The share of a part of the page that is not its most frequent colour."""
-    from PIL import Image
-
-    def share(locator: Any) -> float:
-        with Image.open(io.BytesIO(locator.screenshot())) as image:
-            pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
-        _, count = np.unique(pixels, axis=0, return_counts=True)
-        return 1.0 - float(count.max()) / len(pixels)
-
-    return share
+    return lambda locator: share(locator.screenshot())

@@ -78,7 +78,8 @@ export class OfflineSource implements Source {
     const columns = graph.meta.columns.filter(
       ({ kind, name }) => kind === 'number' || labels.includes(name),
     );
-    return { ...graph, meta: { ...graph.meta, columns } };
+    // the server had the rows; the file has not
+    return { ...graph, meta: { ...graph.meta, columns, has_activations: false } };
   }
 
   async values(run: string, what: ValueQuery, label?: string | null): Promise<Float32Array> {
