@@ -36,16 +36,17 @@ status=0
 "$python" -m mypy || status=$?
 check_page || status=$?
 
-# The explorer's tests mostly wait for a browser: they run beside the others, and are shown after.
-explorer=(tests/explorer tests/test_explore_*.py tests/test_page_build.py)
+# Two halves side by side, to stay well under 20 minutes: the tests of the explorer and of capture,
+# which often wait, beside all others. They are shown after.
+beside=(tests/explorer tests/test_explore_*.py tests/test_page_build.py tests/test_capt*.py)
 if [ $# -gt 0 ]; then
     "$python" -m pytest "$@" || status=$?
     exit "$status"
 fi
-beside=$(mktemp)
-trap 'rm -f -- "$beside"' EXIT
-"$python" -m pytest -p no:cacheprovider "${explorer[@]}" >"$beside" 2>&1 &
-"$python" -m pytest "${explorer[@]/#/--ignore=}" || status=$?
+printed=$(mktemp)
+trap 'rm -f -- "$printed"' EXIT
+"$python" -m pytest -p no:cacheprovider "${beside[@]}" >"$printed" 2>&1 &
+"$python" -m pytest "${beside[@]/#/--ignore=}" || status=$?
 wait $! || status=$?
-cat -- "$beside"
+cat -- "$printed"
 exit "$status"

@@ -6,6 +6,7 @@ import inspect
 import itertools
 import os
 import random
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,11 @@ from topoact_gpu.device import interpreted
 # Seeded, so a run can be repeated; no deadline, because the first call of a kernel compiles it.
 settings.register_profile("topoact", deadline=None, derandomize=True, database=None)
 settings.load_profile("topoact")
+
+# What a shell starts in the background ignores Ctrl-C, and so does all that it starts in turn: then
+# no test could interrupt anything.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Triton reads this when it is imported. Without a device its interpreter runs the kernels, and
 # every test but those marked gpu; set it yourself to have the interpreter beside a device too.
