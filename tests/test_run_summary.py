@@ -19,7 +19,14 @@ from topoact_gpu.export import export_graph
 from topoact_gpu.files import read_format
 from topoact_gpu.graph import MapperGraph
 from topoact_gpu.labels import categorical, label_column, predicted_classes
-from topoact_gpu.run_summary import ensure_summary, load_summary, summary_of_run, write_summary
+from topoact_gpu.run_summary import (
+    elements_of,
+    ensure_summary,
+    load_summary,
+    offers_of,
+    summary_of_run,
+    write_summary,
+)
 from topoact_gpu.runs import load_run, save_run
 from topoact_gpu.store import create_store, open_store
 
@@ -172,11 +179,17 @@ def test_runs_of_earlier_releases(run):
     assert MapperGraph.load(run).interval_offered is None
     found = summary_of_run(run)
     assert found.interval_offered.tolist() == expected.interval_offered.tolist()
+    assert found.class_noise.tolist() == expected.class_noise.tolist()
+    saved = load_run(run)
+    offers = offers_of(elements_of(saved.graph, saved.lens_values), saved.graph.n_rows)
+    offered = np.bincount(saved.columns["class_id"], offers)
+    assert np.average(found.class_noise, weights=offered) == pytest.approx(saved.graph.noise)
     attributes["attributes"]["parameters"]["cover"]["n_intervals"] = 6
     (run / "graph" / "zarr.json").write_text(json.dumps(attributes))
     found = summary_of_run(run)
     assert found.interval_offered is None
     assert np.isnan(found.interval_noise).all()
+    assert np.isnan(found.class_noise).all()
 
 
 # --- labels ------------------------------------------------------------------------------------

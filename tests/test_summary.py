@@ -210,6 +210,21 @@ def naive(rows, given, n_classes, n):
     }
 
 
+def test_the_noise_of_classes():
+    """By the definition: pairs of a row and an element that holds it, taken by a node or not."""
+    graph = random_graph()
+    classes = np.arange(graph.n_rows) % 3
+    classes[::7] = -1
+    offers = np.bincount(graph.rows, minlength=graph.n_rows) + np.arange(graph.n_rows) % 4
+    found = summarise(graph, classes=classes, offers=offers)
+    for code in range(3):
+        taken = sum(int((classes[graph.node_rows(a)] == code).sum()) for a in range(graph.n_nodes))
+        assert found.class_noise[code] == pytest.approx(1 - taken / offers[classes == code].sum())
+    assert np.isnan(summarise(graph, classes=classes).class_noise).all()
+    with pytest.raises(DataError, match="a number for each"):
+        summarise(graph, classes=classes, offers=offers[1:])
+
+
 @pytest.mark.parametrize("edge_activations", [False, True])
 @pytest.mark.parametrize("n_columns", [1, 2])
 def test_every_node_and_edge(n_columns, edge_activations):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from topoact_gpu import cover as covers
 from topoact_gpu.array_group import read_errors
+from topoact_gpu.cover import CoverElements
 from topoact_gpu.errors import StoreError, TopoactError
 from topoact_gpu.graph import MapperGraph
 from topoact_gpu.labels import as_classes, label_column, predicted_classes
@@ -22,8 +23,10 @@ from topoact_gpu.summary_group import load_summary, write_summary
 
 __all__ = [
     "activations_of",
+    "elements_of",
     "ensure_summary",
     "load_summary",
+    "offers_of",
     "summary_of_run",
     "with_offered",
     "word_column",
@@ -67,7 +70,8 @@ def summary_of_run(
         There is no such column.
     """
     run = load_run(path)
-    graph = with_offered(run.graph, run.lens_values)
+    elements = elements_of(run.graph, run.lens_values)
+    graph = with_offered(run.graph, elements)
     label = label_column(run.columns, run.names, label=label)
     activations, attributes, remarks = activations_of(run)
     options: dict[str, Any] = {}
@@ -86,6 +90,7 @@ def summary_of_run(
         label=label,
         confidence=run.columns.get("confidence"),
         lens_values=run.lens_values,
+        offers=offers_of(elements, graph.n_rows),
         activations=activations,
         edge_activations=edges,
         inputs=_inputs(run),
@@ -159,26 +164,37 @@ def _opened(path: str, layer: str | None) -> tuple[Any, dict[str, Any]]:
     return np.load(path, mmap_mode="r"), {}
 
 
-def with_offered(graph: MapperGraph, lens_values: NDArray[np.float64]) -> MapperGraph:
-    """The graph with the rows of each interval, which graphs of earlier releases do not hold.
+def elements_of(graph: MapperGraph, lens_values: NDArray[np.float64]) -> CoverElements | None:
+    """The elements that the graph's cover lays on its lens; None if they are not the graph's.
 
-    The cover is fitted again, and taken only where its intervals are those of the graph.
+    Runs do not keep which rows each element was offered: the cover is fitted again, and taken only
+    where its intervals and their rows are as many as the graph says.
     """
     known = graph.parameters.get("cover")
-    if graph.interval_offered is not None or not isinstance(known, dict):
-        return graph
+    if not isinstance(known, dict):
+        return None
     options = dict(known)
     kind = getattr(covers, str(options.pop("cover", "")), None)
     if not (isinstance(kind, type) and issubclass(kind, covers.Cover)):
-        return graph
+        return None
     try:
-        elements = kind(**options).fit(lens_values)
+        elements: CoverElements = kind(**options).fit(lens_values)
     except (TopoactError, TypeError):
-        return graph
+        return None
     same = np.array_equal(elements.element_id, graph.interval_id)
-    if not same or int(elements.sizes.sum()) != graph.n_offered:
+    return elements if same and int(elements.sizes.sum()) == graph.n_offered else None
+
+
+def with_offered(graph: MapperGraph, elements: CoverElements | None) -> MapperGraph:
+    """The graph with the rows of each interval, which graphs of earlier releases do not hold."""
+    if graph.interval_offered is not None or elements is None:
         return graph
     return dataclasses.replace(graph, interval_offered=elements.sizes)
+
+
+def offers_of(elements: CoverElements | None, n_rows: int) -> NDArray[np.int64] | None:
+    """How many elements hold each row, int64[n_rows]; None where the elements are not known."""
+    return None if elements is None else np.bincount(elements.rows, minlength=n_rows)
 
 
 def word_column(run: Run) -> str | None:

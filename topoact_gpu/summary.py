@@ -134,6 +134,9 @@ class Summary:
     n_components, n_loops : int
     class_coverage : float64[n_classes]
         Share of the rows of each class that lie in any node.
+    class_noise : float64[n_classes]
+        Share of the (row, element) pairs of each class that no node took; NaN where it is not
+        known how many elements each row was offered to.
     coverage_floor : float
     warnings : list of str
         What is worth knowing: coverage under the floor, what could not be computed.
@@ -193,6 +196,7 @@ class Summary:
     n_components: int
     n_loops: int
     class_coverage: _Floats
+    class_noise: _Floats
     coverage_floor: float
     warnings: list[str] = field(default_factory=list)
     interval_offered: _Ints | None = None
@@ -245,6 +249,7 @@ def summarise(
     predictions: ArrayLike | None = None,
     confidence: ArrayLike | None = None,
     lens_values: ArrayLike | None = None,
+    offers: ArrayLike | None = None,
     words: ArrayLike | None = None,
     word_names: Sequence[str] | None = None,
     activations: Any = None,
@@ -272,6 +277,8 @@ def summarise(
         NaN: unknown.
     lens_values : float64[n_rows] or [n_rows, k], optional
         For the edges; the nodes' are in the graph.
+    offers : int[n_rows], optional
+        How many cover elements hold each row, for the noise of classes.
     words : int[n_rows], optional
         Code of each row's token; negative: none.
     word_names : sequence of str, optional
@@ -330,6 +337,7 @@ def summarise(
         )
     found |= _edge_lens(edges, lens_values, graph)
     found |= _class_coverage(graph, codes, len(class_names or ()))
+    found["class_noise"] = _class_noise(graph, codes, offers, found["base_count"].size)
     found |= _structure(graph)
     summary = Summary(
         n_rows=n_rows,
@@ -493,6 +501,23 @@ def _class_coverage(graph: MapperGraph, codes: _Ints | None, n_named: int) -> di
     within = np.bincount(codes[(codes >= 0) & covered], minlength=base.size)
     with np.errstate(invalid="ignore"):
         return {"base_count": base, "class_covered": within, "class_coverage": within / base}
+
+
+def _class_noise(
+    graph: MapperGraph, codes: _Ints | None, offers: ArrayLike | None, n_classes: int
+) -> _Floats:
+    """Share of the (row, element) pairs of each class that no node took."""
+    if codes is None or offers is None:
+        return np.full(n_classes, np.nan)
+    offers = np.asarray(offers)
+    if offers.shape != (graph.n_rows,):
+        raise DataError(
+            f"offers must have a number for each of the {graph.n_rows:,} rows, got {offers.shape}"
+        )
+    known, taken = codes >= 0, codes[graph.rows]
+    offered = np.bincount(codes[known], offers[known], minlength=n_classes)
+    with np.errstate(invalid="ignore"):
+        return 1 - np.bincount(taken[taken >= 0], minlength=n_classes) / offered
 
 
 def _structure(graph: MapperGraph) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def summary_tables(graph: MapperGraph, summary: Summary) -> dict[str, dict[str, 
             "rows": summary.base_count,
             "covered": summary.class_covered,
             "coverage": summary.class_coverage,
+            "noise": summary.class_noise,
         },
         "intervals": {
             "interval": summary.interval_id,

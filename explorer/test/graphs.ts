@@ -89,6 +89,7 @@ export function graphOf(small: Small): GraphData {
       n_loops: 0,
       n_rows: 100,
       class_coverage: [],
+      class_noise: [],
       class_counts: [],
       interval: { ids: [], offered: null, taken: [], noise: [] },
       has_images: false,

@@ -89,6 +89,7 @@ def _as_dict(found: Summary, features: Features) -> dict[str, Any]:
                 "rows": int(found.base_count[code]),
                 "covered": int(found.class_covered[code]),
                 "coverage": _known(found.class_coverage[code]),
+                "noise": _known(found.class_noise[code]),
             }
             for code in range(found.base_count.size)
         ],

@@ -85,6 +85,7 @@ def _meta(run: RunView, label: str | None) -> dict[str, Any]:
         "n_loops": graph.n_loops,
         "n_rows": graph.n_rows,
         "class_coverage": summary.class_coverage,
+        "class_noise": summary.class_noise,
         "class_counts": summary.base_count,
         "interval": {
             "ids": _small(summary.interval_id, graph.interval_id),

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from topoact_gpu.features import find_features
+from topoact_gpu.run_summary import elements_of, offers_of
 from topoact_gpu.summary import Summary, summarise
 from topoact_gpu.summary_group import load_summary
 
@@ -36,6 +37,7 @@ def summary_of(run: RunView, label: str | None) -> Summary:
         label=label,
         predictions=run.predictions(label),
         confidence=run.columns.get("confidence"),
+        offers=run.once("offers", lambda: _offers(run)),
         words=None if words is None else words[0],
         word_names=None if words is None else words[1],
     )
@@ -44,6 +46,10 @@ def summary_of(run: RunView, label: str | None) -> Summary:
         summary.warnings.append(remark)
     rows: Summary = run.once("rows of nodes", lambda: _of_rows(run)) if saved is None else saved
     return replace(summary, **{name: getattr(rows, name) for name in _OF_ROWS})
+
+
+def _offers(run: RunView) -> Any:
+    return offers_of(elements_of(run.graph, run.lens_values), run.graph.n_rows)
 
 
 def _of_rows(run: RunView) -> Summary:

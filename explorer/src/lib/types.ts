@@ -64,6 +64,8 @@ export interface GraphMeta {
   n_loops: number;
   n_rows: number;
   class_coverage: number[];
+  /** null: it is not known how many elements each row was offered to */
+  class_noise: (number | null)[];
   class_counts: number[];
   interval: { ids: number[]; offered: number[] | null; taken: number[]; noise: number[] };
   has_images: boolean;
