@@ -15,10 +15,12 @@ from starlette.testclient import TestClient
 
 from topoact_gpu import load_sample
 from topoact_gpu.explore import pages
+from topoact_gpu.explore.selecting import listed_classes
 from topoact_gpu.explore.server import make_app
 from topoact_gpu.explore.session import Session
 from topoact_gpu.explore.tables import decode_table
 from topoact_gpu.runs import load_run
+from topoact_gpu.selection import CountTable
 
 TOKEN = "a-long-secret"
 HOST = "http://127.0.0.1:8765"
@@ -313,6 +315,18 @@ def test_classes_of_a_selection(page, run):
     scaled = np.array(tests)[order] * len(tests) / np.arange(1, len(tests) + 1)
     expected = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
     np.testing.assert_allclose([found["classes"][i]["p"] for i in order], expected, rtol=1e-9)
+
+
+def test_a_rare_class_that_stands_out_is_listed():
+    n = 120
+    count = np.concatenate([np.full(60, 9), np.ones(60, np.int64)])
+    lift, p = np.ones(n), np.ones(n)
+    lift[[70, 90, 100]], p[[70, 90]] = 9.0, 0.01
+    share = count / count.sum()
+    table = CountTable(np.arange(n, dtype=np.int32), count, share, share / lift, lift, p)
+    assert listed_classes(table).tolist() == [*range(50), 70, 90]
+    strong = CountTable(table.id, count, share, share, np.arange(n) + 2.0, np.zeros(n))
+    assert listed_classes(strong).tolist() == [*range(50), *range(100, 120)]
 
 
 def test_activations_of_a_selection(page, run):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topoact_gpu.summary import (
+    SIGNIFICANT,
     CountTable,
     RowSummary,
     exemplars_of,
@@ -25,6 +26,8 @@ from .run_view import RunView
 __all__ = ["describe_selection", "nodes_of_rows", "sampled"]
 
 MOST_CLASSES = 50
+# beyond them, where their lift is no chance: a rare class may be what sets a selection apart
+MOST_LIFTED = 20
 MOST_WORDS = 50
 N_EXEMPLARS = 12
 N_PER_CLASS = (5, 5)
@@ -126,12 +129,20 @@ def _lens(run: RunView, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
 def _classes(run: RunView, table: CountTable, label: str | None) -> list[dict[str, Any]]:
     names = [] if label is None else run.class_codes(label)[1]
     columns = (table.id, table.count, table.share, table.base, table.lift, table.p)
+    listed = listed_classes(table)
     return [
         {"id": c, "name": names[c], "count": count, "share": s, "base": b, "lift": lift, "p": p}
         for c, count, s, b, lift, p in zip(
-            *(values[:MOST_CLASSES].tolist() for values in columns), strict=True
+            *(values[listed].tolist() for values in columns), strict=True
         )
     ]
+
+
+def listed_classes(table: CountTable) -> NDArray[np.int64]:
+    """Places of the most frequent classes, and of the significant ones with the largest lift."""
+    strong = np.flatnonzero((table.p < SIGNIFICANT) & (table.lift > 1))
+    strong = strong[np.lexsort((table.id[strong], -table.lift[strong]))][:MOST_LIFTED]
+    return np.union1d(np.arange(min(table.id.size, MOST_CLASSES)), strong)
 
 
 def _activations(run: RunView, rows: NDArray[np.int64], label: str | None) -> dict[str, Any]:

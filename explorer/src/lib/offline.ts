@@ -1,5 +1,6 @@
 /** The page without a server: answers from the data in the file it came in. */
 
+import { SIGNIFICANT } from './bars';
 import type { Bundle } from './bundle';
 import { RunRows, type Classes, type RowsMeta } from './offline_rows';
 import { graphOf, SourceError, type Source, type ValueQuery } from './source';
@@ -27,6 +28,7 @@ import type {
 } from './types';
 
 const MOST_CLASSES = 50;
+const MOST_LIFTED = 20;
 const MOST_COMPARED = 30;
 const MOST_FLOWS = 200;
 const MOST_INSIDE = 1_000;
@@ -140,9 +142,10 @@ export class OfflineSource implements Source {
       n_rows: held.length,
       share: held.length / Math.max(rows.nRows, 1),
       lens: histograms(rows, held),
-      classes: table
-        .slice(0, MOST_CLASSES)
-        .map((each) => ({ ...each, name: classes?.names[each.id] ?? '' })),
+      classes: listedClasses(table).map((each) => ({
+        ...each,
+        name: classes?.names[each.id] ?? '',
+      })),
       n_classes: table.length,
       purity: known ? Math.max(...shares) : null,
       entropy: known ? shares.reduce((bits, share) => bits - share * Math.log2(share), 0) : null,
@@ -462,6 +465,15 @@ function binOf(edges: number[], value: number): number {
     else high = middle;
   }
   return low;
+}
+
+/** The most frequent classes, and the significant ones with the largest lift; by share. */
+function listedClasses<T extends { id: number; lift: number; p: number }>(table: T[]): T[] {
+  const strong = table
+    .filter(({ lift, p }) => p < SIGNIFICANT && lift > 1)
+    .sort((a, b) => b.lift - a.lift || a.id - b.id)
+    .slice(0, MOST_LIFTED);
+  return table.filter((each, at) => at < MOST_CLASSES || strong.includes(each));
 }
 
 function errorRate(rows: Int32Array, classes: Int32Array, predicted: Column | null): number | null {
