@@ -61,11 +61,11 @@ def made(path: Path, n_nodes: int) -> Path:
     graph = neighbours_graph(n_nodes, float(np.sqrt(2 * EDGES_A_NODE / (np.pi * n_nodes))))
     rng = np.random.default_rng(0)
     save_run(
-        path, graph, lens_values=rng.random(graph.n_rows), report={},
+        path, graph, lens_values=np.full(graph.n_rows, np.nan), report={},
         columns={"class_id": rng.integers(0, 1000, graph.n_rows)},
         names={"class_id": [f"class {code}" for code in range(1000)]},
     )  # fmt: skip
-    ensure_summary(path)
+    ensure_summary(path, write=True)
     return path
 
 
@@ -75,6 +75,7 @@ def drawn(browser, path: Path) -> dict | None:
     from topoact_gpu.explore.session import Session
 
     with RunningServer(Session([path])) as server:
+        server.warm()  # as `topoact explore` does
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(server.address)
         paint = _when(page, f"{SEEN}?.nodePosition(0)")
@@ -131,6 +132,7 @@ def _panned(page, middle: tuple[float, float]) -> list[float]:
     page.mouse.down()
     for step in range(90):
         page.mouse.move(middle[0] + 2 * step - step * step / 50, middle[1] + step)
+        page.wait_for_timeout(16)
     page.mouse.up()
     return page.evaluate(f"{SEEN}.frameTimes()")
 

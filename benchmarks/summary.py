@@ -134,20 +134,26 @@ def _features(run_name: str, options) -> None:
 
 
 def neighbours_graph(n_nodes: int, radius: float):
-    """Points of a square, joined where they are near: each pair shares a row of its own."""
+    """Points of a square, joined where they are near: each pair shares a row of its own.
+
+    The lens is the first coordinate, so that edges join intervals beside each other, as a cover's.
+    """
     from scipy.spatial import cKDTree
 
     from topoact_gpu.graph import MapperGraph
 
     points = np.random.default_rng(0).random((n_nodes, 2))
+    points = points[np.argsort(points[:, 0])]
     pairs = cKDTree(points).query_pairs(radius, output_type="ndarray").astype(np.int64)
     single = np.arange(n_nodes)
     nodes = np.concatenate([pairs.ravel(), single])
     rows = np.concatenate([np.repeat(np.arange(len(pairs)), 2), len(pairs) + single])
     order = np.lexsort((rows, nodes))
     indptr = np.concatenate([[0], np.cumsum(np.bincount(nodes, minlength=n_nodes))])
-    lens = np.zeros(len(pairs) + n_nodes)
-    return MapperGraph.build(indptr, rows[order], single, lens, len(rows))
+    along = points[:, 0]
+    lens = np.concatenate([along[pairs].mean(axis=1), along])
+    interval = np.floor(N_INTERVALS * along).astype(np.int64)
+    return MapperGraph.build(indptr, rows[order], interval, lens, len(rows))
 
 
 def _append(record: dict, graph, run_name: str, repeat: int, wall: float, options) -> None:
