@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import statistics
 import tempfile
@@ -46,7 +47,7 @@ def run(options) -> int:
                     wrong += 1
                     break
                 record = {"case": f"nodes-{n_nodes}", "run": name, "repeat": repeat, **found}
-                record |= {"machine": measure.machine()}
+                record |= {"threads": os.cpu_count(), "machine": measure.machine()}
                 measure.append_result(Path(options.results), "drawing", record)
                 print(f"  {found}")
         browser.close()
@@ -84,12 +85,13 @@ def drawn(browser, path: Path) -> dict | None:
         if share(page.locator("main.graph").screenshot()) < PAINTED:
             return None
         box = page.get_by_role("application").first.bounding_box()
+        corner = (box["x"] + 12, box["y"] + box["height"] - 12)
         middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         found = {
             "nodes": page.evaluate(f"{SEEN}.explorer.graph.n"),
             "edges": page.evaluate(f"{SEEN}.explorer.graph.nEdges"),
             "wall_s": paint, "layout_s": layout,
-            **_frames("pan", _panned(page, middle)), **_frames("zoom", _zoomed(page, middle)),
+            **_frames("pan", _panned(page, corner)), **_frames("zoom", _zoomed(page, middle)),
             "renderer": page.evaluate(RENDERER),
         }  # fmt: skip
         page.close()
@@ -127,11 +129,12 @@ def _when(page, condition: str, seconds: float = 120.0) -> float:
     raise TimeoutError(f"not within {seconds:.0f} s: {condition}")
 
 
-def _panned(page, middle: tuple[float, float]) -> list[float]:
-    page.mouse.move(*middle)
+def _panned(page, corner: tuple[float, float]) -> list[float]:
+    """Drag the view from a corner: in the middle there may be a node, which would be dragged."""
+    page.mouse.move(*corner)
     page.mouse.down()
     for step in range(90):
-        page.mouse.move(middle[0] + 2 * step - step * step / 50, middle[1] + step)
+        page.mouse.move(corner[0] + 2 * step, corner[1] - 2 * step)
         page.wait_for_timeout(16)
     page.mouse.up()
     return page.evaluate(f"{SEEN}.frameTimes()")
